@@ -1,0 +1,34 @@
+"""generate: token after token, from a prompt. Not here: text (text/), drafts of several tokens at once."""
+
+import numpy as np
+
+from v4mini.inference.sampling import check_sampling, sample
+from v4mini.shapes import Refused
+
+
+def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None):        # yields ints
+    """Read `ids`, then yield new tokens one by one, until the config's eos_id (not yielded) or max_new_tokens.
+
+    With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
+    Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
+    """
+    check_sampling(temperature, top_p)
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise Refused(f"max_new_tokens: expected 1 or more, got {max_new_tokens!r}. Ask for at least one.")
+    cache = model.new_cache() if cache is None else cache
+    wanted = cache.length + len(ids) + max_new_tokens - 1
+    if wanted > model.config.max_seq_len:
+        raise Refused(f"generate: prompt and new tokens make {wanted}, over this config's {model.config.max_seq_len} "
+                      "(max_seq_len). Ask for fewer.")
+    return _tokens(model, ids, max_new_tokens, temperature, top_p, np.random.default_rng(seed), cache)
+
+
+def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache):
+    logits = model.prefill(ids, cache)
+    for number in range(max_new_tokens):
+        token = sample(logits, rng, temperature, top_p)
+        if token == model.config.eos_id:
+            return
+        yield token
+        if number + 1 < max_new_tokens:
+            logits = model.step(token, cache)

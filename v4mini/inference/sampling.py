@@ -1,0 +1,37 @@
+"""From scores to a token. Not here: where scores come from."""
+
+import numpy as np
+
+from v4mini.shapes import Refused
+
+
+def check_sampling(temperature, top_p):
+    """Raise Refused for settings outside their range."""
+    if not (isinstance(temperature, int | float) and 0 <= temperature < float("inf")):
+        raise Refused(f"temperature: expected 0 or more, got {temperature!r}. V4 was released with 1.0; 0 takes the best token.")
+    if not (isinstance(top_p, int | float) and 0 < top_p <= 1):
+        raise Refused(f"top_p: expected above 0, at most 1, got {top_p!r}. V4 was released with 1.0.")
+
+
+def distribution(logits, temperature, top_p):           # [V] -> [V] float64, sums to 1
+    """Softmax of logits / temperature, cut to the fewest best tokens that hold top_p of it. Temperature 0: the best one.
+
+    Of equal logits the earlier token counts as better.
+    """
+    logits = np.asarray(logits, np.float64)
+    if temperature == 0:
+        return (np.arange(len(logits)) == np.argmax(logits)).astype(np.float64)
+    p = np.exp((logits - logits.max()) / temperature)
+    p /= p.sum()
+    if top_p < 1:
+        order = np.argsort(-p, kind="stable")
+        ahead = np.cumsum(p[order]) - p[order]          # mass of the better ones
+        p[order[ahead >= top_p]] = 0
+        p /= p.sum()
+    return p
+
+
+def sample(logits, rng, temperature=1.0, top_p=1.0):    # [V] -> int
+    """Draw a token. Source: the release's generation_config (temperature 1, top_p 1)."""
+    p = distribution(logits, temperature, top_p)
+    return int(np.argmax(p)) if temperature == 0 else int(rng.choice(len(p), p=p))

@@ -1,0 +1,29 @@
+"""Entries: every `ratio` tokens of a sequence become one row, kept for good.
+
+Not here: the pooling (ops/compress.py), who reads the entries (layers/attention.py).
+"""
+
+import numpy as np
+
+NAMES = {"entries": ("kv", "score"), "index_keys": ("index_kv", "index_score")}     # finished rows <- unfinished blocks
+
+
+def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D] -> [N, width], all entries so far
+    """Add the tokens of x to the unfinished block, pool the blocks that are full, and keep their entries.
+
+    An entry takes the position of its block's first token. Source: reference inference/model.py, Compressor.forward.
+    """
+    ratio, overlap = config.ratio(layer), config.layer_kind(layer) == "csa"
+    start, stop = memory.length, memory.length + len(x)
+    first, last = start // ratio, stop // ratio                         # blocks that this call finishes: first .. last - 1
+    score = ops.linear(x, w.wgate) + w.ape[np.arange(start, stop) % ratio]
+    keep = stop - max(0, last - overlap) * ratio                        # the unfinished block, in CSA the one before it too
+    kv, score = (memory.extend(layer, part, rows, keep) for part, rows in
+                 zip(NAMES[name], (ops.linear(x, w.wkv), score)))
+    before = len(kv) - (stop - first * ratio)                           # rows of the block before the first
+    full = slice(before, before + (last - first) * ratio)
+    previous = (kv[:before], score[:before]) if before else None
+    rows = ops.compress(kv[full], score[full], ratio, previous, overlap) if last > first else kv[:0, : len(w.norm)]
+    rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), np.arange(first, last) * ratio, freqs)
+    rows = ops.round_kv(rows, config.rope_head_dim) if name == "entries" else ops.round_index(rows)
+    return memory.extend(layer, name, rows)

@@ -1,0 +1,62 @@
+"""Attention over the last `window` rows, some compressed entries, and a sink: one softmax over all three.
+
+Keys are values: one stored row serves as both, for all heads. Not here: projections, rotation (layers/attention.py).
+"""
+
+import numpy as np
+
+TOKENS_AT_ONCE = 64             # bounds scratch memory, changes no number
+
+
+def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+    """How much each head of each token takes from where.
+
+    q [T, H, hd]; rows [P + T, hd], the last T belong to the tokens themselves; sink [H]; entries [N, hd] with either
+    picks [T, K] (-1: nothing) or visible [T] (the first so many). -> window [T, H, W], entries [T, H, K or N], sink [T, H];
+    together they sum to 1. Slot j of the window is the row of W - 1 - j tokens ago.
+    Source: V4 report 2.3; reference inference/kernel.py, sparse_attn.
+    """
+    T, H, _ = q.shape
+    near, is_row = _window_view(rows, T, window)
+    logits = [np.where(is_row[:, None, :], np.matmul(q, near) * scale, -np.inf)]                   # [T, H, W]
+    if entries is not None and picks is not None:
+        there = np.matmul(q, entries[picks].swapaxes(1, 2)) * scale                                # [T, H, K]: a real gather
+        logits.append(np.where((picks >= 0)[:, None, :], there, -np.inf))
+    elif entries is not None:
+        there = (q.reshape(T * H, -1) @ entries.T).reshape(T, H, -1) * scale                       # [T, H, N]
+        logits.append(np.where((np.arange(len(entries)) < visible[:, None])[:, None, :], there, -np.inf))
+    highest = np.max([part.max(axis=2, initial=-np.inf) for part in logits], axis=0)[..., None]    # [T, H, 1]
+    parts = [np.exp(part - highest) for part in logits]
+    nothing = np.exp(sink[None, :, None] - highest)                                                # [T, H, 1]
+    total = nothing + sum(part.sum(axis=2, keepdims=True) for part in parts)
+    parts = [part / total for part in parts]
+    return parts[0], parts[1] if len(parts) > 1 else np.zeros((T, H, 0), q.dtype), (nothing / total)[..., 0]
+
+
+def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
+    """The rows and entries, weighed as attention_weights says. The sink takes weight and gives nothing."""
+    P, outs = len(rows) - len(q), []
+    for start in range(0, len(q), TOKENS_AT_ONCE):
+        stop = min(start + TOKENS_AT_ONCE, len(q))
+        first = max(0, P + start - window + 1)
+        near = rows[first: P + stop]
+        chosen, seen = (None if a is None else a[start:stop] for a in (picks, visible))
+        far = entries if seen is None or entries is None else entries[: seen.max()]
+        on_near, on_far, _ = attention_weights(q[start:stop], near, sink, window, scale, far, chosen, seen)
+        view, _ = _window_view(near, stop - start, window)
+        out = np.matmul(on_near, view.swapaxes(1, 2))
+        if chosen is not None:
+            out += np.matmul(on_far, far[chosen])
+        elif far is not None:
+            out += (on_far.reshape(out.shape[0] * out.shape[1], len(far)) @ far).reshape(out.shape)
+        outs.append(out)
+    return np.concatenate(outs) if outs else np.empty_like(q)
+
+
+def _window_view(rows, T, window):                      # [P + T, hd] -> view [T, hd, W], is_row [T, W]
+    missing = max(0, window - 1 - (len(rows) - T))                                      # before the first row
+    if missing:
+        rows = np.concatenate([np.zeros((missing, rows.shape[1]), rows.dtype), rows])
+    rows = rows[len(rows) - T - window + 1:]
+    view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)
+    return view, np.arange(T)[:, None] + np.arange(window) >= missing

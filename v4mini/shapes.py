@@ -1,0 +1,31 @@
+"""Letters for array sizes, and one check that explains itself.
+
+    T  tokens now            H   heads            E  routed experts     M  residual streams
+    S  stored positions      hd  head size        K  chosen ones        V  vocabulary
+    D  model width           rd  rotated part     N  compressed entries
+
+Not here: dtypes, devices, configs.
+"""
+
+
+class Refused(ValueError):
+    """A user's mistake, told in one sentence: what was wanted, what came, what to try."""
+
+
+def expect(name, array, letters, hint="", **sizes):     # -> the letters' sizes, as a dict
+    """Check that `array` has one axis per letter, and that letters named in `sizes` have those sizes.
+
+    expect("weight", w, "D", D=8)  ->  {"D": 8}, or Refused:
+    "weight: expected [D] with D = 8, got [9]. ..."
+    """
+    wanted = letters.split()
+    found = dict(sizes)
+    fits = len(wanted) == array.ndim
+    if fits:
+        for letter, size in zip(wanted, array.shape):
+            fits = fits and found.setdefault(letter, size) == size
+    if fits:
+        return {letter: found[letter] for letter in wanted}
+    known = ", ".join(f"{letter} = {sizes[letter]}" for letter in wanted if letter in sizes)
+    message = f"{name}: expected [{', '.join(wanted)}]{' with ' + known if known else ''}, got {list(array.shape)}."
+    raise Refused(f"{message} {hint}".rstrip())

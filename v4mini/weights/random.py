@@ -1,0 +1,100 @@
+"""Random checkpoints: the first values of every tensor, in the format that the config asks for.
+
+Every value is lively (norms near but not 1, sinks, biases and positions not 0), so that a test in which two tensors
+were swapped or forgotten fails. Not here: first values that train well (training/).
+"""
+
+import zlib
+from functools import cache
+from statistics import NormalDist
+
+import ml_dtypes
+import numpy as np
+
+from v4mini.numerics import e2m1, e4m3
+from v4mini.weights.spec import tensors
+from v4mini.weights.write import write_checkpoint
+
+ROWS_AT_ONCE = 1 << 21                  # numbers drawn at once: a tensor larger than memory can be written
+CODE_SPREAD = {"fp8": 100.0, "fp4": 2.0}    # standard deviation in units of the scale: most of the format's range is used
+
+
+def random_weights(config, path, seed=0, progress=None):            # -> path
+    """Write a checkpoint of random weights, any config, any size: tensors are drawn as they are written.
+
+    The same (config, seed) gives the same bytes. Raises Refused if the disk is too small.
+    """
+    listed = []
+    for spec in tensors(config):
+        listed += [(name, dtype, shape, _chunks(spec, name, shape, seed)) for name, dtype, shape in spec.stored()]
+    return write_checkpoint(path, config, listed, progress)
+
+
+def random_tensors(config, seed=0):                                 # -> {stored name: array}
+    """The same tensors in memory, for small configs."""
+    return {name: np.concatenate(list(_chunks(spec, name, shape, seed)()))
+            for spec in tensors(config) for name, _, shape in spec.stored()}
+
+
+def _chunks(spec, name, shape, seed):               # -> a function that yields the tensor's rows, some at a time
+    draw = _DRAW.get(spec.first) or _DRAW["matrix"]
+
+    def chunks():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        width = int(np.prod(shape[1:]))
+        step = max(1, ROWS_AT_ONCE // max(1, width))
+        for start in range(0, shape[0], step):
+            rows = (min(step, shape[0] - start), *shape[1:])
+            if name == spec.scale_name:
+                yield _scales(rng, spec, rows)
+            elif spec.format in CODE_SPREAD:
+                yield _codes(rng, spec.format, rows)
+            elif spec.format == "i64":
+                yield _distinct(rng, rows, int(spec.first.split()[1]))
+            else:
+                values = draw(rng, spec.shape, rows).astype(np.float32)
+                yield values.astype(ml_dtypes.bfloat16) if spec.format == "bf16" else values
+    return chunks
+
+
+@cache
+def _quantile_codes(format):                        # -> uint8 [65536]: the code of each quantile of a normal distribution
+    normal = NormalDist(0, CODE_SPREAD[format])
+    values = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(65536)], np.float32)
+    if format == "fp8":
+        return e4m3.encode(np.clip(values, -e4m3.MAX, e4m3.MAX)).view(np.uint8)
+    return e2m1.encode(values)
+
+
+def _codes(rng, format, rows):                      # codes of normally distributed weights, drawn without any rounding
+    if format == "fp8":
+        return _quantile_codes(format)[rng.integers(0, 65536, rows, np.uint16)].view(ml_dtypes.float8_e4m3fn)
+    return e2m1.pack(_quantile_codes(format)[rng.integers(0, 65536, (rows[0], rows[1] * 2), np.uint16)])
+
+
+def _scales(rng, spec, rows):                       # powers of two, so that weights spread about 1 / sqrt(in)
+    typical = -np.log2(CODE_SPREAD[spec.format] * spec.shape[1] ** 0.5)
+    exponents = np.floor(typical + rng.uniform(0, 2, rows) - 0.5).astype(np.int64)
+    return (exponents + 127).astype(np.uint8).view(ml_dtypes.float8_e8m0fnu)
+
+
+def _distinct(rng, rows, n_experts):                # [n, K]: K different experts per token id, all equally likely
+    return np.argsort(rng.random((rows[0], n_experts)), axis=1)[:, : rows[1]].astype(np.int64)
+
+
+def _hc_base(rng, shape, rows):                     # near "read the mean, write once, keep streams apart"
+    M = round((rows[0] + 1) ** 0.5) - 1
+    base = np.concatenate([np.full(M, np.log(1 / (M - 0.999))), np.zeros(M), 2 * np.eye(M).ravel()])
+    return base + 0.2 * rng.standard_normal(rows)
+
+
+_DRAW = {
+    "matrix": lambda rng, shape, rows: rng.standard_normal(rows, np.float32) * np.float32(shape[1] ** -0.5),
+    "norm": lambda rng, shape, rows: 1 + 0.1 * rng.standard_normal(rows),
+    "sink": lambda rng, shape, rows: rng.standard_normal(rows),
+    "bias": lambda rng, shape, rows: 0.1 * rng.standard_normal(rows),
+    "ape": lambda rng, shape, rows: 0.5 * rng.standard_normal(rows),
+    "hc_mix_base": _hc_base,
+    "hc_head_base": lambda rng, shape, rows: 0.5 * rng.standard_normal(rows) - 1,
+    "hc_scale": lambda rng, shape, rows: rng.uniform(0.3, 0.7, rows),
+}

@@ -1,0 +1,48 @@
+"""Write a checkpoint in the released format: shards, config.json, quantised on the way.
+
+Not here: how a file is laid out (file.py, store.py).
+"""
+
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from v4mini.numerics.blocks import quantise_fp4, quantise_fp8
+from v4mini.shapes import Refused
+from v4mini.weights.file import replacing
+from v4mini.weights.spec import tensors
+from v4mini.weights.store import write_store
+
+
+def write_checkpoint(path, config, listed, progress=None):          # -> Path of the folder
+    """Write stored tensors (name, dtype, shape, chunks) and config.json into the folder `path`."""
+    path = Path(path)
+    write_store(path, listed, metadata={"format": "pt"}, progress=progress)
+    text = json.dumps(config.to_released(), indent=1).encode() + b"\n"
+    with replacing(path / "config.json", len(text)) as write:
+        write(text)
+    return path
+
+
+def save(path, config, values, progress=None):                      # -> Path of the folder
+    """Write float values as the config's formats ask: FP8 tiles, packed FP4, BF16. `values(name)` gives float32 or integers.
+
+    A quantised tensor is asked for twice, once for its scales: only one is in memory at a time.
+    """
+    listed = []
+    for spec in tensors(config):
+        for name, dtype, shape in spec.stored():
+            listed.append((name, dtype, shape, lambda spec=spec, name=name: iter([_stored(spec, name, values(spec.name))])))
+    return write_checkpoint(path, config, listed, progress)
+
+
+def _stored(spec, name, values):                                    # -> the array that goes into the file
+    values = np.asarray(values)
+    if values.shape != spec.shape:
+        raise Refused(f"{spec.name}: expected {list(spec.shape)}, got {list(values.shape)}. Is it from another config?")
+    if spec.format in ("fp8", "fp4"):
+        matrix = (quantise_fp8 if spec.format == "fp8" else quantise_fp4)(values, spec.name)
+        return matrix.scale if name == spec.scale_name else matrix.codes
+    return values.astype({"f32": np.float32, "bf16": ml_dtypes.bfloat16, "i64": np.int64}[spec.format])
