@@ -18,7 +18,7 @@ SMALLEST_HCA_RATIO = 2
 
 @dataclass(frozen=True)
 class Config:
-    """One V4. Illegal values raise Refused: wanted, got, try. Source: V4_FACTS 1.1; reference ModelArgs."""
+    """One V4. Illegal values raise Refused: wanted, got, try. Source: the released config.json; reference ModelArgs."""
 
     vocab_size: int
     dim: int                                # D, width of a residual stream
@@ -209,6 +209,9 @@ _TRANSFORMERS_KINDS = {"sliding_attention": 0, "compressed_sparse_attention": No
 
 def _from_released(fields):                 # either published HF spelling -> our names
     fields = dict(fields)
+    for name in ("tie_word_embeddings", "attention_bias", "mlp_bias"):
+        if fields.get(name):
+            raise Refused(f"config: {name} must be false, got {fields[name]!r}. V4 has no such weights.")
     if "layer_types" in fields:
         fields = _from_transformers(fields)
     ours = {_RELEASED[name]: value for name, value in fields.items() if name in _RELEASED}
@@ -335,7 +338,8 @@ _RULES = (                                  # (field, wanted, does it fit, try)
     ("expert_dtype", "'fp8' or null where dtype is not 'fp8'",
      lambda c: c.dtype == "fp8" or c.expert_dtype is None, "Quantised experts come with quantised linears."),
     _multiple_of_128("dim", lambda c: c.dim), _multiple_of_128("moe_inter_dim", lambda c: c.moe_inter_dim),
-    _multiple_of_128("q_lora_rank", lambda c: c.q_lora_rank), _multiple_of_128("o_lora_rank", lambda c: c.o_groups * c.o_lora_rank),
+    _multiple_of_128("q_lora_rank", lambda c: c.q_lora_rank),
+    _multiple_of_128("o_lora_rank", lambda c: c.o_groups * c.o_lora_rank),
     ("head_dim", "rope_head_dim plus a multiple of 64 where dtype is 'fp8'",
      lambda c: c.dtype != "fp8" or (c.head_dim - c.rope_head_dim) % 64 == 0, "Cached rows are rounded in blocks of 64."),
     ("index_head_dim", "a power of two of at least 32 where dtype is 'fp8' and a layer is CSA",

@@ -6,6 +6,7 @@ from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
 from v4mini.shapes import Refused
+from v4mini.weights.found import stored_tensors
 from v4mini.weights.names import resolve
 from v4mini.weights.spec import check, tensors
 from v4mini.weights.store import open_store
@@ -25,8 +26,8 @@ def load(path, backend="auto", simulate=None, config=None, keep=None):      # ->
     path = Path(path)
     config = config or Config.load(path if path.is_dir() else path.parent)
     store = open_store(path)
-    found = resolve(store)
-    _check(path, config, {name: _Found(store.entry(source.name), source) for name, source in found.items()})
+    found = resolve(store.entries())
+    _check(path, config, stored_tensors(store))
     if keep is None:
         keep = 4 * sum(spec.size for spec in tensors(config)) < KEEP_BELOW
 
@@ -42,17 +43,6 @@ def choose_backend(backend, simulate=None):             # -> Backend
     if backend in ("auto", "numpy"):
         return Backend(simulate)
     raise Refused(f"backend: expected auto or numpy, got {backend!r}. Leave it out to take the fastest.")
-
-
-class _Found:
-    """dtype and shape of a tensor as the model will see it: for fused experts, of the slice."""
-
-    def __init__(self, entry, source):
-        self.dtype = entry.dtype
-        self.shape = entry.shape
-        if source.index is not ...:
-            _, rows = source.index
-            self.shape = (rows.stop - rows.start, *entry.shape[2:])
 
 
 def _check(path, config, found):

@@ -25,7 +25,8 @@ def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, vi
     elif entries is not None:
         there = (q.reshape(T * H, -1) @ entries.T).reshape(T, H, -1) * scale                       # [T, H, N]
         logits.append(np.where((np.arange(len(entries)) < visible[:, None])[:, None, :], there, -np.inf))
-    highest = np.max([part.max(axis=2, initial=-np.inf) for part in logits], axis=0)[..., None]    # [T, H, 1]
+    # the reference leaves the sink out of the maximum, which overflows where the sink is 90 above all logits
+    highest = np.max([sink + np.zeros((T, 1), q.dtype), *(part.max(axis=2, initial=-np.inf) for part in logits)], axis=0)[..., None]
     parts = [np.exp(part - highest) for part in logits]
     nothing = np.exp(sink[None, :, None] - highest)                                                # [T, H, 1]
     total = nothing + sum(part.sum(axis=2, keepdims=True) for part in parts)

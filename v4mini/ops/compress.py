@@ -36,7 +36,7 @@ def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio,
     D = C // 2
     if previous is None:
         previous = np.zeros_like(kv[:1, :, :], shape=(ratio, C)), np.full_like(score, -np.inf, shape=(ratio, C))
-    before_kv = np.concatenate([previous[0][None, :, :D], kv[:-1, :, :D]])              # [n, ratio, D]
-    before_score = np.concatenate([previous[1][None, :, :D], score[:-1, :, :D]])
+    before_kv = np.concatenate([previous[0][None, :, :D], kv[:, :, :D]])[:n]            # [n, ratio, D]
+    before_score = np.concatenate([previous[1][None, :, :D], score[:, :, :D]])[:n]
     return pool(np.concatenate([before_kv, kv[:, :, D:]], axis=1),
                 np.concatenate([before_score, score[:, :, D:]], axis=1))

@@ -8,7 +8,8 @@ import numpy as np
 from v4mini.ops.norm import inverse_rms
 
 
-def sigmoid(x):
+def sigmoid(x):                                         # [...] -> [...]
+    """1 / (1 + exp(-x))."""
     with np.errstate(over="ignore"):                    # exp(-x) = inf gives 0, the right limit
         return np.float32(1) / (np.float32(1) + np.exp(-x))
 

@@ -27,7 +27,7 @@ def random_weights(config, path, seed=0, progress=None):            # -> path
     listed = []
     for spec in tensors(config):
         listed += [(name, dtype, shape, _chunks(spec, name, shape, seed)) for name, dtype, shape in spec.stored()]
-    return write_checkpoint(path, config, listed, progress)
+    return write_checkpoint(path, config, listed, {"weights": f"random, seed {seed}"}, progress)
 
 
 def random_tensors(config, seed=0):                                 # -> {stored name: array}

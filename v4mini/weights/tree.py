@@ -13,6 +13,8 @@ from v4mini.numerics.matrix import Matrix
 
 @dataclass(frozen=True)
 class HyperConnection:
+    """How one sub-layer reads and writes the streams (mHC)."""
+
     fn: np.ndarray          # [(2 + M) M, M D]; the head's: [M, M D]
     base: np.ndarray
     scale: np.ndarray
@@ -20,6 +22,8 @@ class HyperConnection:
 
 @dataclass(frozen=True)
 class Compressor:
+    """What turns a block of tokens into one entry."""
+
     wkv: Matrix             # [2 hd, D] in a CSA layer, [hd, D] in an HCA layer
     wgate: Matrix
     ape: np.ndarray         # [ratio, as wkv's rows]
@@ -28,6 +32,8 @@ class Compressor:
 
 @dataclass(frozen=True)
 class Indexer:
+    """What chooses the entries a token reads."""
+
     wq_b: Matrix            # [Hi * di, q_lora]
     weights_proj: Matrix    # [Hi, D]
     compressor: Compressor  # to di numbers
@@ -35,6 +41,8 @@ class Indexer:
 
 @dataclass(frozen=True)
 class Attention:
+    """One layer's attention: low-rank queries, one shared key-value row, grouped output."""
+
     wq_a: Matrix            # [q_lora, D]
     q_norm: np.ndarray
     wq_b: Matrix            # [H * hd, q_lora]
@@ -49,6 +57,8 @@ class Attention:
 
 @dataclass(frozen=True)
 class Expert:
+    """A clamped SwiGLU: w2 (silu(w1 x) * w3 x)."""
+
     w1: Matrix              # [inter, D], the gate
     w2: Matrix              # [D, inter]
     w3: Matrix              # [inter, D]
@@ -56,6 +66,8 @@ class Expert:
 
 @dataclass(frozen=True)
 class Gate:
+    """Who works on a token: learned scores with a bias, or a table of token ids."""
+
     weight: Matrix          # [E, D]
     bias: np.ndarray | None         # [E], learned layers
     tid2eid: np.ndarray | None      # [V, K], hash layers
@@ -63,6 +75,8 @@ class Gate:
 
 @dataclass(frozen=True)
 class MoE:
+    """A gate, its experts, and the one that all tokens share."""
+
     gate: Gate
     experts: tuple[Expert, ...]
     shared_experts: Expert
@@ -70,6 +84,8 @@ class MoE:
 
 @dataclass(frozen=True)
 class Block:
+    """One layer."""
+
     attn_norm: np.ndarray
     ffn_norm: np.ndarray
     hc_attn: HyperConnection
@@ -89,6 +105,8 @@ class Head:
 
 @dataclass(frozen=True)
 class MTP:
+    """The block that predicts the token after next."""
+
     block: Block
     e_proj: Matrix          # [D, D]
     h_proj: Matrix          # [D, D]
@@ -99,6 +117,8 @@ class MTP:
 
 @dataclass(frozen=True)
 class Weights:
+    """A whole model."""
+
     embed: Matrix           # [V, D]
     layers: tuple[Block, ...]
     head: Head

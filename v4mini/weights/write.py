@@ -16,17 +16,17 @@ from v4mini.weights.spec import tensors
 from v4mini.weights.store import write_store
 
 
-def write_checkpoint(path, config, listed, progress=None):          # -> Path of the folder
-    """Write stored tensors (name, dtype, shape, chunks) and config.json into the folder `path`."""
+def write_checkpoint(path, config, listed, metadata=None, progress=None):        # -> Path of the folder
+    """Write stored tensors (name, dtype, shape, chunks) and config.json into the folder `path`; metadata is text to text."""
     path = Path(path)
-    write_store(path, listed, metadata={"format": "pt"}, progress=progress)
+    write_store(path, listed, metadata={"format": "pt", **(metadata or {})}, progress=progress)
     text = json.dumps(config.to_released(), indent=1).encode() + b"\n"
     with replacing(path / "config.json", len(text)) as write:
         write(text)
     return path
 
 
-def save(path, config, values, progress=None):                      # -> Path of the folder
+def save(path, config, values, metadata=None, progress=None):                      # -> Path of the folder
     """Write float values as the config's formats ask: FP8 tiles, packed FP4, BF16. `values(name)` gives float32 or integers.
 
     A quantised tensor is asked for twice, once for its scales: only one is in memory at a time.
@@ -35,7 +35,7 @@ def save(path, config, values, progress=None):                      # -> Path of
     for spec in tensors(config):
         for name, dtype, shape in spec.stored():
             listed.append((name, dtype, shape, lambda spec=spec, name=name: iter([_stored(spec, name, values(spec.name))])))
-    return write_checkpoint(path, config, listed, progress)
+    return write_checkpoint(path, config, listed, metadata, progress)
 
 
 def _stored(spec, name, values):                                    # -> the array that goes into the file

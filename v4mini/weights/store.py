@@ -1,0 +1,256 @@
+"""A checkpoint: a folder of safetensors shards with an index, or one file. Tensors are opened by name when asked for.
+
+    model.safetensors.index.json        {"weight_map": {"embed.weight": "model-00001-of-00046.safetensors", ...}}
+    model-00001-of-00046.safetensors    ...
+
+160 GB open in two seconds: all headers are read and checked at once (46 shards of Flash are a few MB of JSON), so a damaged or
+half-downloaded folder is refused before any work begins; tensors are mapped at first use.
+
+Not here: the format of one file (file.py), which tensors a model needs (spec.py), who spells names how (names.py).
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from v4mini.shapes import Refused
+from v4mini.weights.file import brief, is_text, open_file, parse_json, replacing, tensor_bytes, write_file
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+SHARD_BYTES = 4 << 30
+MAX_INDEX_BYTES = 64 << 20                              # the index of V4-Pro, 140,000 tensors, has about 12 MB
+_UNFINISHED = ".unfinished"                             # new shards wait there until all are complete
+_OUR_FILE = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors", re.ASCII)
+_ONE_OF_MANY = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors", re.ASCII)
+_OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf", ".npz"}
+
+
+class Store(Mapping):
+    """Name -> read-only array, a view of the file on disk. Iterating gives names and reads nothing.
+
+    `metadata` is the index's, or the one file's. Compares by identity, as comparing arrays would read everything.
+    """
+
+    def __init__(self, path, files, shard_of, metadata):
+        self.path, self.metadata = path, metadata
+        self._files, self._shard_of = files, shard_of   # {shard path: TensorFile}, {name: shard path}
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    def __getitem__(self, name):
+        return self._files[self._shard_of[name]].tensor(name)
+
+    def __contains__(self, name):
+        return name in self._shard_of
+
+    def __iter__(self):
+        return iter(self._shard_of)
+
+    def __len__(self):
+        return len(self._shard_of)
+
+    def __repr__(self):
+        return f"{self.path}: {len(self):,} tensors, {self.nbytes / 1e9:.3g} GB, {len(self._files)} file(s)"
+
+    @property
+    def names(self):    # -> [str], in the order of the index or header
+        return list(self._shard_of)
+
+    @property
+    def nbytes(self):
+        return sum(entry.nbytes for entry in self.entries().values())
+
+    def entries(self):  # -> {name: TensorEntry}
+        """Every tensor's dtype, shape and place, from the headers alone."""
+        return {name: self.entry(name) for name in self}
+
+    def entry(self, name):      # -> TensorEntry
+        return self._files[self._shard_of[name]].entries[name]
+
+    def where(self, name):      # -> Path of the shard
+        return self._shard_of[name]
+
+    def close(self):
+        """Let the files go; arrays already handed out keep theirs open."""
+        for file in self._files.values():
+            file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def open_store(path):   # -> Store
+    """Open a folder with an index, a folder with one safetensors file, or the file itself.
+
+    Refused if it is none of these, a shard is missing or damaged, or index and shards disagree.
+    """
+    path = Path(path)
+    try:
+        return _open_folder(path) if path.is_dir() else _open_single(path, path)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read ({error.strerror}); check its permissions.") from None
+
+
+def _open_folder(folder):
+    listed = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+    found = [name for name in listed if name.endswith(".safetensors")]
+    if INDEX in listed:
+        return _open_sharded(folder, found)
+    if SINGLE in found:
+        return _open_single(folder, folder / SINGLE)
+    if not found:
+        others = [name for name in listed if Path(name).suffix in _OTHER_FORMATS]
+        only = f" (only {_some(others)}; pickle and other formats are never read)" if others else ""
+        raise Refused(f"{folder}: expected .safetensors files, got none{only}. Is this the right folder?")
+    if len(found) > 1 or _ONE_OF_MANY.fullmatch(found[0]):
+        raise Refused(f"{folder}: expected {INDEX} beside shards, got {_some(found)} without it; fetch it, or name one file.")
+    return _open_single(folder, folder / found[0])
+
+
+def _some(names, most=5):       # -> "a, b and 3 more"
+    rest = len(names) - most
+    return ", ".join(brief(name)[1:-1] for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _open_single(path, file_path):
+    file = open_file(file_path)
+    return Store(path, {file_path: file}, dict.fromkeys(file.entries, file_path), file.metadata)
+
+
+def _open_sharded(folder, found):
+    weight_map, metadata = _read_index(folder / INDEX)
+    shards = sorted(set(weight_map.values()))
+    if SINGLE in found and SINGLE not in shards:
+        raise Refused(f"{folder}: expected one checkpoint, got two, {SINGLE} and {INDEX}; name the one file, or remove one.")
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise Refused(f"{folder}: expected {len(shards)} shards, got {len(shards) - len(missing)}, without {_some(missing)}; "
+                      "fetch the missing ones.")
+    files = {folder / shard: open_file(folder / shard) for shard in shards}
+    shard_of = {name: folder / shard for name, shard in weight_map.items()}
+    _check_agreement(folder, files, shard_of)
+    return Store(folder, files, shard_of, metadata)
+
+
+def _read_index(path):      # -> {tensor: shard}, metadata
+    if not path.is_file() or path.stat().st_size > MAX_INDEX_BYTES:
+        raise Refused(f"{path}: expected a JSON file of at most {MAX_INDEX_BYTES:,} bytes, got something else; fetch it again.")
+    index = parse_json(path.read_bytes(), f"{path}: the index")
+    weight_map, metadata = index.get("weight_map"), index.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise Refused(f"{path}: expected weight_map to map tensor names to shards, got {brief(weight_map)}; fetch it again.")
+    for name, shard in weight_map.items():
+        if not is_text(name) or not _stays_inside(shard):
+            raise Refused(f"{path}: expected {brief(name)} in a .safetensors file inside this folder, got {brief(shard)}; "
+                          "do not open this checkpoint if you do not know who made it.")
+    return weight_map, metadata
+
+
+def _stays_inside(shard):
+    """Whether the path as written leads to a safetensors file in the folder: no root, drive, backslash, `.` or `..`.
+
+    A symbolic link may still lead out, and should: the Hugging Face cache keeps its files elsewhere and links to them. Making a
+    link takes access to this disk; writing a path into an index does not.
+    """
+    if not is_text(shard) or not shard.endswith(".safetensors") or any(sign in shard for sign in "\\:\0"):
+        return False
+    return all(part not in ("", ".", "..") for part in shard.split("/"))
+
+
+def _check_agreement(folder, files, shard_of):
+    for name, shard in shard_of.items():
+        if name not in files[shard].entries:
+            raise Refused(f"{folder}: expected {brief(name)} in {shard.name}, as the index says, got a shard without it; "
+                          "fetch both again.")
+    for shard, file in files.items():
+        for name in file.entries:
+            # A tensor that the index does not list is left alone: an index may choose.
+            if shard_of.get(name, shard) != shard:
+                raise Refused(f"{folder}: expected {brief(name)} once, got it in {shard_of[name].name} and {shard.name}; "
+                              "are two checkpoints mixed?")
+
+
+def write_store(folder, tensors, shard_bytes=SHARD_BYTES, metadata=None, progress=None):        # -> [Path], as written
+    """Write a list of (name, dtype, shape, chunks), as `write_file` takes them, into one file or shards and their index.
+
+    Nothing of an earlier checkpoint is touched before all that is new lies complete on the same disk (both need room); then the
+    old index goes first and the new one comes last. Killed between, the folder is refused; it is never a mixture.
+    `progress(bytes_so_far)` counts all shards. Refused as in `write_file`.
+    """
+    folder, tensors = Path(folder), list(tensors)
+    shards = _share_out(folder, tensors, shard_bytes)
+    waiting = folder / _UNFINISHED
+    with _writable(folder):
+        shutil.rmtree(waiting, ignore_errors=True)      # of a writer that was killed
+        waiting.mkdir(parents=True)
+    try:
+        done = 0
+        for name, group in shards.items():
+            report = progress and (lambda written, done=done: progress(done + written))
+            write_file(waiting / name, group, metadata, report)
+            done += sum(_size(folder, tensor) for tensor in group)
+    except BaseException:
+        shutil.rmtree(waiting, ignore_errors=True)
+        raise
+    with _writable(folder):     # interrupted in here, the new shards stay: they are complete
+        written = _take_the_place(folder, waiting, shards, {**(metadata or {}), "total_size": done})
+        waiting.rmdir()
+    return written
+
+
+@contextlib.contextmanager
+def _writable(folder):
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{folder}: cannot be written ({error.strerror}); is it a folder, and yours?") from error
+
+
+def _size(folder, tensor):
+    name, dtype, shape, _ = tensor
+    return tensor_bytes(f"{folder}: tensor {brief(name)}", dtype, shape)
+
+
+def _share_out(folder, tensors, shard_bytes):   # -> {file name: [tensors]}
+    """Fill shards in the order given; a tensor larger than a shard gets one of its own."""
+    names, groups, room = set(), [[]], shard_bytes
+    for tensor in tensors:
+        if tensor[0] in names:
+            raise Refused(f"{folder}: expected every tensor once, got {brief(tensor[0])} twice; give each its own name.")
+        names.add(tensor[0])
+        nbytes = _size(folder, tensor)
+        if nbytes > room and groups[-1]:
+            groups.append([])
+            room = shard_bytes
+        groups[-1].append(tensor)
+        room -= nbytes
+    if len(groups) == 1:
+        return {SINGLE: groups[0]}
+    return {f"model-{number:05d}-of-{len(groups):05d}.safetensors": group for number, group in enumerate(groups, 1)}
+
+
+def _take_the_place(folder, waiting, shards, metadata):
+    with contextlib.suppress(FileNotFoundError):
+        (folder / INDEX).unlink()
+    for old in folder.iterdir():
+        if _OUR_FILE.fullmatch(old.name) and old.name not in shards:
+            old.unlink()
+    for name in shards:
+        os.replace(waiting / name, folder / name)
+    if list(shards) == [SINGLE]:
+        return [folder / SINGLE]
+    weight_map = {tensor[0]: name for name, group in shards.items() for tensor in group}
+    index = json.dumps({"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}, indent=2).encode()
+    with replacing(folder / INDEX, len(index)) as write:
+        write(index)
+    return [folder / name for name in shards] + [folder / INDEX]
