@@ -24,6 +24,8 @@ def load(path, backend="auto", simulate=None, config=None, keep=None):      # ->
     Weights are memory-mapped: opening 160 GB reads a few MB. Raises Refused for anything that does not fit, all at once.
     """
     path = Path(path)
+    if not path.exists():
+        raise Refused(f"{path}: no such checkpoint. Name a folder with config.json and safetensors, such as data/mini.")
     config = config or Config.load(path if path.is_dir() else path.parent)
     store = open_store(path)
     found = resolve(store.entries())

@@ -14,7 +14,7 @@ def index_scores(q, keys, weights):                     # [T, Hi, di], [N, di], 
     Source: V4 report 2.3.1, eq. 16; reference inference/model.py, Indexer.forward.
     """
     T, Hi, di = q.shape
-    products = (q.reshape(T * Hi, di) @ keys.T).reshape(T, Hi, -1)                      # [T, Hi, N]
+    products = (q.reshape(T * Hi, di) @ keys.T).reshape(T, Hi, len(keys))               # [T, Hi, N]
     np.maximum(products, 0, out=products)
     return np.matmul(weights[:, None, :], products)[:, 0]
 

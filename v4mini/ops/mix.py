@@ -16,7 +16,7 @@ def sigmoid(x):                                         # [...] -> [...]
 
 def mixing_logits(streams, fn, norm_eps):               # [T, M, D], [n, M D] -> [T, n]
     """All streams of a token, as one row of root mean square 1, times fn. The norm comes last: fewer products."""
-    flat = streams.reshape(len(streams), -1)                                            # [T, M D]
+    flat = streams.reshape(len(streams), fn.shape[1])                                   # [T, M D]
     return (flat @ fn.T) * inverse_rms(flat, norm_eps)
 
 

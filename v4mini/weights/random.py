@@ -58,18 +58,20 @@ def _chunks(spec, name, shape, seed):               # -> a function that yields 
 
 
 @cache
-def _quantile_codes(format):                        # -> uint8 [65536]: the code of each quantile of a normal distribution
+def _codes_of_quantiles(format):                    # -> uint8 [65536]: stored bytes, one for each draw of 16 bits
+    """FP8: the code of each of 65,536 quantiles of a normal distribution. FP4: two codes, each of one of 256 quantiles."""
+    quantiles = 65536 if format == "fp8" else 256
     normal = NormalDist(0, CODE_SPREAD[format])
-    values = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(65536)], np.float32)
+    values = np.array([normal.inv_cdf((i + 0.5) / quantiles) for i in range(quantiles)], np.float32)
     if format == "fp8":
         return e4m3.encode(np.clip(values, -e4m3.MAX, e4m3.MAX)).view(np.uint8)
-    return e2m1.encode(values)
+    low, high = np.meshgrid(e2m1.encode(values), e2m1.encode(values))
+    return e2m1.pack(np.stack([low.ravel(), high.ravel()], axis=-1)).reshape(-1).view(np.uint8)
 
 
-def _codes(rng, format, rows):                      # codes of normally distributed weights, drawn without any rounding
-    if format == "fp8":
-        return _quantile_codes(format)[rng.integers(0, 65536, rows, np.uint16)].view(ml_dtypes.float8_e4m3fn)
-    return e2m1.pack(_quantile_codes(format)[rng.integers(0, 65536, (rows[0], rows[1] * 2), np.uint16)])
+def _codes(rng, format, rows):                      # bytes of normally distributed weights, drawn without any rounding
+    kind = ml_dtypes.float8_e4m3fn if format == "fp8" else np.int8
+    return _codes_of_quantiles(format)[rng.integers(0, 65536, rows, np.uint16)].view(kind)
 
 
 def _scales(rng, spec, rows):                       # powers of two, so that weights spread about 1 / sqrt(in)

@@ -1,0 +1,119 @@
+"""The house rules, held by reading the source: imports run down only, rooms say what they hold, nothing prints but the front."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = (                                              # ground first; a room may import its own floor and those below
+    {"shapes", "numerics", "config"},
+    {"ops", "weights"},
+    {"backend", "planning"},
+    {"layers", "kernels", "accel"},
+    {"model"},
+    {"training", "inference"},
+)
+GARDEN = {"text", "trace", "viz", "widgets", "lessons", "proof", "inspection", "machine", "tour", "cli", "__main__"}
+PLAIN = {"trace", "viz", "text"}                        # of the garden: plain data in, plain data out; every floor may use them
+MAY_PRINT = {"cli", "lessons"}
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(path for top in ("v4mini", "accel") for path in (ROOT / top).rglob("*.py"))
+
+
+def room_of(path):                                      # v4mini/ops/rope.py -> ops
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return "accel" if parts[0] == "accel" else parts[1]
+
+
+def imported_rooms(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "v4mini" else [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "v4mini" and len(parts) > 1:
+                yield parts[1]
+            elif parts[0] == "accel":
+                yield "accel"
+
+
+@pytest.fixture(params=MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def module(request):
+    return request.param, ast.parse(request.param.read_text(encoding="utf-8"))
+
+
+def test_every_module_has_a_room(module):
+    path, _ = module
+    assert room_of(path) in {*FLOOR_OF, *GARDEN, "__init__"}, f"{path}: which room is this? See the table of floors in this test."
+
+
+def test_imports_run_down_only(module):
+    path, tree = module
+    room = room_of(path)
+    if room not in FLOOR_OF:
+        return
+    for other in imported_rooms(tree):
+        if other in PLAIN or other not in {*FLOOR_OF, *GARDEN}:
+            continue
+        assert other in FLOOR_OF, f"{path}: floor {FLOOR_OF[room]} imports {other}, which is in the garden"
+        assert FLOOR_OF[other] <= FLOOR_OF[room], f"{path}: {room} (floor {FLOOR_OF[room]}) imports {other} (floor {FLOOR_OF[other]})"
+
+
+def test_plain_rooms_import_only_the_ground(module):
+    path, tree = module
+    if room_of(path) in PLAIN:
+        assert set(imported_rooms(tree)) <= {"shapes", *PLAIN}, f"{path}: plain data in, plain data out"
+
+
+def test_a_module_says_what_it_holds_and_what_it_does_not(module):
+    path, tree = module
+    docstring = ast.get_docstring(tree) or ""
+    assert docstring, f"{path}: no docstring"
+    if path.name != "__init__.py" or path.parent.name not in ("v4mini", "accel"):
+        assert "Not here" in docstring, f"{path}: the docstring does not say what is not here"
+
+
+def test_public_functions_say_what_they_do(module):
+    path, tree = module
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        assert ast.get_docstring(node) or len(node.body) <= 6, f"{path}:{node.lineno}: {node.name} has no docstring"
+
+
+def test_files_are_short(module):
+    path, tree = module
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= 400, f"{path}: {lines} lines"
+
+
+def test_only_the_front_prints(module):
+    path, tree = module
+    if room_of(path) in MAY_PRINT:
+        return
+    prints = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
+    assert not prints, f"{path}: print in lines {prints}"
+
+
+def test_no_star_imports_and_no_path_tricks(module):
+    path, tree = module
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)), f"{path}:{node.lineno}"
+        assert not (isinstance(node, ast.Attribute) and node.attr == "path" and getattr(node.value, "id", "") == "sys"), f"{path}:{node.lineno}"
+
+
+def test_the_model_never_reads_the_data_folder():
+    for path in MODULES:
+        if room_of(path) in FLOOR_OF:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            assert "data" not in texts, f"{path}: names the data folder; hand things in instead"
+
+
+def test_no_room_is_called_after_nothing():
+    assert not [path for path in MODULES if path.stem in {"utils", "util", "common", "helpers", "core", "misc"}]
