@@ -14,7 +14,7 @@ FLOORS = (                                              # ground first; a room m
     {"model"},
     {"training", "inference"},
 )
-GARDEN = {"text", "trace", "viz", "widgets", "lessons", "proof", "inspection", "machine", "tour", "cli", "__main__"}
+GARDEN = {"text", "trace", "viz", "widgets", "lessons", "proof", "inspection", "machine", "tour", "bench", "cli", "__main__"}
 PLAIN = {"trace", "viz", "text"}                        # of the garden: plain data in, plain data out; every floor may use them
 MAY_PRINT = {"cli", "lessons"}
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -74,6 +74,8 @@ def test_a_module_says_what_it_holds_and_what_it_does_not(module):
     path, tree = module
     docstring = ast.get_docstring(tree) or ""
     assert docstring, f"{path}: no docstring"
+    if path.parent.name == "exercises":                 # one file a lesson, all alike: their package says it once
+        return
     if path.name != "__init__.py" or path.parent.name not in ("v4mini", "accel"):
         assert "Not here" in docstring, f"{path}: the docstring does not say what is not here"
 

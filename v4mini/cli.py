@@ -14,7 +14,6 @@ from v4mini import Config, Refused, __version__
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
 PRESETS = ("flash", "pro", "mini", "bench", "tiny")
-DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 class Plain(click.Group):
@@ -48,6 +47,13 @@ def main():
     """
 
 
+def data_folder():
+    """The project's data/, wherever the command runs."""
+    from v4mini.lessons.places import data_folder
+
+    return data_folder()
+
+
 def json_option(command):
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
 
@@ -62,7 +68,7 @@ def tour(backend):
     """Half a minute: what V4 is, shown on the bundled model."""
     from v4mini.tour import tour as walk
 
-    for paragraph in walk(DATA / "mini", backend):
+    for paragraph in walk(data_folder() / "mini", backend):
         click.echo(paragraph)
 
 
@@ -75,7 +81,7 @@ def lab(arguments):
 
     if importlib.util.find_spec("jupyterlab") is None:
         raise Refused('lab: JupyterLab is not installed. Run: python -m pip install -e ".[lab]"')
-    folder = DATA.parent / "notebooks"
+    folder = data_folder().parent / "notebooks"
     if not (folder / "00_start_here.ipynb").exists():
         raise Refused(f"lab: no lessons in {folder}. Run it from an installation made with pip install -e in a checkout.")
     sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", "00_start_here.ipynb", *arguments], cwd=folder))
@@ -84,7 +90,7 @@ def lab(arguments):
 @main.command()
 @click.option("--hf", is_flag=True, help="Also sweep random configs against Hugging Face (needs the extra [parity]).")
 @click.option("--configs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Random configs of that sweep.")
-@click.option("--golden", default=DATA / "golden", type=click.Path(path_type=Path), help="Folder of the golden cases.")
+@click.option("--golden", type=click.Path(path_type=Path), help="Folder of the golden cases.  [default: data/golden]")
 @backend_option
 @json_option
 def verify(hf, configs, golden, backend, as_json):
@@ -98,6 +104,7 @@ def verify(hf, configs, golden, backend, as_json):
     from v4mini.proof.huggingface import verify_huggingface
 
     verdicts, started = [], time.perf_counter()
+    golden = golden or data_folder() / "golden"
     for verdict in chain(verify_golden(golden, backend), verify_huggingface(configs, backend=backend) if hf else ()):
         verdicts.append(verdict)
         if sys.stderr.isatty():
@@ -157,7 +164,7 @@ def _print_inspection(report, list_tensors):
 
 @main.command()
 @click.argument("prompt")
-@click.option("--model", default=DATA / "mini", type=click.Path(path_type=Path), help="Checkpoint.  [default: the bundled mini]")
+@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint.  [default: the bundled mini]")
 @click.option("-n", "--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 takes the best token each time.")
 @click.option("--top-p", default=1.0, show_default=True, type=float)
@@ -170,6 +177,7 @@ def generate(prompt, model, max_new_tokens, temperature, top_p, seed, ids, simul
     import v4mini as v4
     from v4mini.text.tokenizer import StreamDecoder
 
+    model = model or data_folder() / "mini"
     opened = v4.load(model, backend=backend, simulate=simulate)
     tokenizer = None if ids else v4.Tokenizer.load(model)
     prompt_ids = _read_ids(prompt) if ids else [opened.config.bos_id, *tokenizer.encode(_not_empty(prompt))]
@@ -201,7 +209,7 @@ def doctor(as_json):
     """Is this machine ready? Python, packages, cores, memory, disk, engines."""
     from v4mini.machine import report
 
-    facts = report(DATA)
+    facts = report(data_folder())
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

@@ -1,0 +1,194 @@
+"""Every notebook of the course is tidy: run in order, nothing volatile, nothing redefined, the same form as the others.
+
+What the outputs say is compared by `pytest --nbval`. Not here: exercises (tests/lessons/).
+"""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from v4mini.lessons.notebooks import KERNEL
+from v4mini.lessons.registry import all_exercises
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_CELL, WIDEST_LINE = 20, 110             # lines; letters, what JupyterLab shows without scrolling
+OUTPUT_LETTERS, OUTPUT_LINES, PICTURE_BYTES, NOTEBOOK_BYTES = 8000, 90, 200_000, 1_200_000
+COURSE_BYTES = 12_000_000
+MACHINE_PATH = re.compile(r"(/home/|/root/|/Users/|/work/|/tmp/|/mnt/|[A-Z]:\\\\)")
+PATH_TRICK = re.compile(r"sys\.path|os\.chdir|%cd|\.\./|__file__|%load_ext|%run")
+NETWORK = re.compile(r"\b(requests|urllib|httpx|aiohttp|socket|wget|curl|huggingface_hub|snapshot_download)\b|^\s*[!%]\s*pip",
+                     re.M)
+ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_cells(path):                           # -> [(number, source, cell)]
+    cells = [cell for cell in load(path)["cells"] if cell["cell_type"] == "code"]
+    return [(number, "".join(cell["source"]), cell) for number, cell in enumerate(cells, 1)]
+
+
+def python(source):                             # -> tree, without the lines that only Jupyter understands
+    return ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in source.splitlines()))
+
+
+def texts(cell):                                # every text that a cell's outputs show
+    for output in cell["outputs"]:
+        yield "".join(output.get("text", ""))
+        for kind, data in output.get("data", {}).items():
+            if kind.startswith("text/") or kind == "image/svg+xml":
+                yield "".join(data)
+
+
+def pictures(cell):
+    shown = [item for output in cell["outputs"] for item in output.get("data", {}).items()]
+    return [data for kind, data in shown if kind in ("image/png", "image/jpeg")]
+
+
+@each_notebook
+def test_the_name_says_number_and_subject(path):
+    assert re.fullmatch(r"[0-2][0-9]_[a-z0-9_]+", path.stem)
+
+
+@each_notebook
+def test_it_was_run_from_top_to_bottom(path):
+    assert [cell["execution_count"] for _, _, cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
+
+
+@each_notebook
+def test_no_errors_and_no_warnings_are_stored(path):
+    for number, _, cell in code_cells(path):
+        for output in cell["outputs"]:
+            expected = "raises-exception" in cell["metadata"].get("tags", ())
+            assert output["output_type"] != "error" or expected, f"cell {number} raised {output.get('ename')}"
+            assert output.get("name") != "stderr", f"cell {number} wrote to stderr: {''.join(output['text'])[:200]}"
+
+
+@each_notebook
+def test_no_path_tricks_and_no_network(path):
+    for number, source, _ in code_cells(path):
+        assert not PATH_TRICK.search(source), f"cell {number}: find data with lessons.data_folder()"
+        assert not NETWORK.search(source), f"cell {number}: lessons work without a net"
+
+
+@each_notebook
+def test_no_trace_of_a_machine(path):
+    document = load(path)
+    assert document["metadata"] == KERNEL, "run `python -m v4mini.lessons run`, which tidies metadata"
+    assert (document["nbformat"], document["nbformat_minor"]) == (4, 5)
+    for cell in document["cells"]:
+        assert set(cell["metadata"]) <= {"tags"}
+        assert not MACHINE_PATH.search("".join(cell["source"]))
+    for number, _, cell in code_cells(path):
+        for text in texts(cell):
+            assert not MACHINE_PATH.search(text), f"cell {number} shows a path of the machine that ran it"
+            assert not ADDRESS.search(text), f"cell {number} shows a memory address; end figures with plt.show()"
+
+
+@each_notebook
+def test_the_first_cell_limits_digits(path):
+    assert "np.set_printoptions(precision=3, suppress=True)" in code_cells(path)[0][1]
+
+
+@each_notebook
+def test_figures_end_in_show_and_print_their_key_number(path):
+    for number, source, cell in code_cells(path):
+        if pictures(cell):
+            last = ast.unparse(python(source).body[-1])
+            assert last == "plt.show()", f"cell {number} ends in {last!r}"
+            assert any(output.get("name") == "stdout" for output in cell["outputs"]), f"cell {number} prints no number"
+
+
+@each_notebook
+def test_nothing_of_the_library_is_defined_again(path):
+    for number, source, _ in code_cells(path):
+        for node in python(source).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.name not in PUBLIC, f"cell {number} defines {node.name}, as {PUBLIC[node.name]} does: rename it"
+
+
+@each_notebook
+def test_cells_are_short_enough_to_read(path):
+    for number, source, _ in code_cells(path):
+        assert len(source.splitlines()) <= LONGEST_CELL, f"cell {number} has {len(source.splitlines())} lines"
+        widest = max(source.splitlines(), key=len, default="")
+        assert len(widest) <= WIDEST_LINE, f"cell {number}: {len(widest)} letters in {widest[:60]!r}"
+
+
+@each_notebook
+def test_outputs_are_small(path):
+    assert path.stat().st_size <= NOTEBOOK_BYTES
+    for number, _, cell in code_cells(path):
+        for text in texts(cell):
+            assert len(text) <= OUTPUT_LETTERS and text.count("\n") <= OUTPUT_LINES, f"cell {number} shows {len(text)} letters"
+        for picture in pictures(cell):
+            assert len(picture) * 3 // 4 <= PICTURE_BYTES, f"cell {number}: a picture of {len(picture) * 3 // 4} bytes"
+
+
+@each_notebook
+def test_what_is_not_compared_says_why(path):
+    for number, source, cell in code_cells(path):
+        tags = cell["metadata"].get("tags", [])
+        assert "NBVAL_SKIP" not in source and "nbval-skip" not in tags, f"cell {number} is skipped"
+        lines = [line.strip() for line in source.splitlines()]
+        if "# NBVAL_IGNORE_OUTPUT" in lines:
+            reason = lines[lines.index("# NBVAL_IGNORE_OUTPUT") + 1]
+            assert reason.startswith("# ("), f"cell {number}: give the reason in the next line, in brackets"
+
+
+@each_notebook
+def test_it_begins_with_a_question_and_ends_with_the_way_on(path):
+    cells = load(path)["cells"]
+    title, last = ("".join(cells[place]["source"]) for place in (0, -1))
+    assert re.match(rf"# {path.stem[:2]} · .*\?\n", title), f"the title must be '# {path.stem[:2]} · a question?'"
+    for word in ("**File**", "**Test**", "**Command**", "**Next**"):
+        assert word in last, f"the last cell lacks {word}"
+    for named in re.findall(r"`([\w/]+\.(?:py|ipynb))`", last):
+        assert (ROOT / named).is_file(), f"the last cell names {named}, which is not there"
+    assert f"notebooks/{path.name}" in last
+
+
+@each_notebook
+def test_links_between_lessons_lead_somewhere(path):
+    written = {other.name[:2]: other.name for other in NOTEBOOKS}
+    for cell in load(path)["cells"]:
+        if cell["cell_type"] == "markdown":
+            for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", "".join(cell["source"])):
+                assert written.get(link[:2], link) == link, f"{link} is called {written[link[:2]]}"
+
+
+@each_notebook
+def test_checks_name_exercises_that_exist(path):
+    for number, source, _ in code_cells(path):
+        for name in re.findall(r"\b(?:check\(\w+, |hint\()[\"']([^\"']+)[\"']", source):
+            assert name in all_exercises(), f"cell {number}: no exercise {name}"
+
+
+def test_the_course_stays_small():
+    assert sum(path.stat().st_size for path in NOTEBOOKS) <= COURSE_BYTES
+
+
+def test_nothing_but_notebooks_lies_beside_them():
+    kept = {path.name for path in (ROOT / "notebooks").iterdir() if not path.name.startswith((".", "__"))}
+    assert kept == {path.name for path in NOTEBOOKS} | {"conftest.py", "sanitize.cfg"}
+
+
+def _public_names():                            # -> {function or class: file that defines it}
+    found = {}
+    for file in sorted((ROOT / "v4mini").rglob("*.py")):
+        if "exercises" not in file.parts:
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    found.setdefault(node.name, file.relative_to(ROOT).as_posix())
+    return found
+
+
+PUBLIC = _public_names()

@@ -1,0 +1,24 @@
+"""What a notebook asks of us: check an attempt, give a hint, show the library's source, find the data, look at the machine.
+
+    from v4mini import lessons
+    lessons.check(my_rope, "ops.rope.rope")
+
+Not here: the exercises themselves (exercises/, one file a lesson), running notebooks (__main__.py), pictures (viz/).
+"""
+
+from importlib import import_module
+
+_HOMES = {"check": "v4mini.lessons.desk", "hint": "v4mini.lessons.desk", "show": "v4mini.lessons.desk",
+          "data_folder": "v4mini.lessons.places", "machine": "v4mini.lessons.readiness",
+          "verify_exercises": "v4mini.lessons.verify"}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'v4mini.lessons' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    return __all__

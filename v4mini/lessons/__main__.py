@@ -1,0 +1,96 @@
+"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build]. Not here: what a reader calls (desk.py)."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from v4mini.lessons.places import notebook_folder
+from v4mini.lessons.places import notebooks as chosen
+from v4mini.shapes import Refused
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def main(context):
+    """Check the exercises (the default), or run and write the notebooks of the course."""
+    if context.invoked_subcommand is None:
+        context.invoke(verify)
+
+
+@main.command()
+def verify():
+    """Print a table of all exercises: solution, unsolved cell, another right answer, two mistakes. Exit 1 if one is wrong."""
+    from v4mini.lessons.verify import WANTED, verify_exercises
+
+    rows = verify_exercises()
+    width = max((len(row.exercise) for row in rows), default=8)
+    click.echo("\n".join(f"{letter} {wanted}" for letter, wanted in zip("abcde", WANTED)))
+    click.echo(f"\n{'':4}{'exercise':<{width}}  a    b    c    d    e")
+    for row in rows:
+        marks = "  ".join({True: "ok ", False: "NO ", None: "-  "}[result] for result in row.results)
+        note = "   lesson not written yet" if None in row.results else ""
+        click.echo(f"{row.lesson:<4}{row.exercise:<{width}}  {marks}{note}")
+    failed = sum(not row.passed for row in rows)
+    click.echo(f"\n{len(rows) - failed} of {len(rows)} exercises are as they should be")
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--dry", is_flag=True, help="Run, but leave the files as they are.")
+def run(names, dry):
+    """Run lessons from a fresh kernel and write them back: all, or those whose file name begins with NAMES (00 09).
+
+    Fails if a cell raises or takes more than 60 seconds; that notebook is left as it was.
+    """
+    from v4mini.lessons.notebooks import run_notebook
+
+    reports = []
+    click.echo(f"{'lesson':<28}{'cells':>6}{'seconds':>9}   slowest cell")
+    for path in chosen(names):
+        report = run_notebook(path, write=not dry)
+        reports.append(report)
+        click.echo(f"{report.lesson:<28}{report.cells:>6}{report.seconds:>9.1f}   "
+                   f"[{report.slowest}] {report.slowest_seconds:.1f} s  {report.slowest_line[:50]}")
+        if report.fault:
+            click.echo(f"{'':28}FAILED: {report.fault}")
+    click.echo(f"{'all':<28}{sum(r.cells for r in reports):>6}{sum(r.seconds for r in reports):>9.1f}")
+    sys.exit(1 if any(report.fault for report in reports) else 0)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder for the .py files.")
+def edit(names, into):
+    """Write notebooks as plain text (.py with # %% cells), to change them in an editor."""
+    import nbformat
+
+    from v4mini.lessons.percent import to_text
+
+    into.mkdir(parents=True, exist_ok=True)
+    for path in chosen(names):
+        target = into / f"{path.stem}.py"
+        target.write_text(to_text(nbformat.read(path, as_version=4)), encoding="utf-8")
+        click.echo(target)
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def build(sources):
+    """Make notebooks/NAME.ipynb from NAME.py, without outputs; `run NAME` then fills them in."""
+    from v4mini.lessons.notebooks import save
+    from v4mini.lessons.percent import to_notebook
+
+    for source in sources:
+        target = notebook_folder() / f"{source.stem}.ipynb"
+        save(to_notebook(source.read_text(encoding="utf-8"), f"l{source.stem[:2]}"), target)
+        click.echo(target)
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m v4mini.lessons")
+    except Refused as error:
+        click.echo(f"{error}", err=True)
+        sys.exit(2)
