@@ -27,7 +27,7 @@ class Backend:
 
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
-        return {operation: self.name for operation in OPERATIONS}
+        return dict.fromkeys(OPERATIONS, self.name)
 
     # ---- products with weights ----
 

@@ -204,20 +204,25 @@ _RELEASED = {                               # the release's name -> ours
     "bos_token_id": "bos_id", "eos_token_id": "eos_id",
 }
 
+_FIXED = {                                  # the release's fields that could ask for another model, and would go unheard
+    "num_key_value_heads": 1, "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "norm_topk_prob": True,
+    "topk_method": "noaux_tc", "tie_word_embeddings": False,
+}
+
 _TRANSFORMERS_KINDS = {"sliding_attention": 0, "compressed_sparse_attention": None, "heavily_compressed_attention": None}
 
 
 def _from_released(fields):                 # either published HF spelling -> our names
     fields = dict(fields)
-    for name in ("tie_word_embeddings", "attention_bias", "mlp_bias"):
-        if fields.get(name):
-            raise Refused(f"config: {name} must be false, got {fields[name]!r}. V4 has no such weights.")
+    for name, fixed in _FIXED.items():
+        if fields.get(name, fixed) != fixed:
+            raise Refused(f"config: {name} must be {json.dumps(fixed)}, got {_brief(fields[name])}. V4 has nothing else.")
     if "layer_types" in fields:
         fields = _from_transformers(fields)
     ours = {_RELEASED[name]: value for name, value in fields.items() if name in _RELEASED}
     yarn = fields.get("rope_scaling") or {"factor": 1, "original_max_position_embeddings": 0, "beta_fast": 32, "beta_slow": 1}
     if not isinstance(yarn, dict):
-        raise Refused(f"config: rope_scaling must be an object or null, got {yarn!r}. Copy the release's.")
+        raise Refused(f"config: rope_scaling must be an object or null, got {_brief(yarn)}. Copy the release's.")
     for theirs, name in (("factor", "rope_factor"), ("original_max_position_embeddings", "original_seq_len"),
                          ("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")):
         if theirs in yarn:
@@ -232,7 +237,8 @@ def _stored_dtype(fields):
     if quantised:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         if method != "fp8":
-            raise Refused(f"config: quantization_config.quant_method must be fp8, got {method!r}. Use the released checkpoint.")
+            raise Refused(f"config: quantization_config.quant_method must be fp8, got {_brief(method)}. "
+                          "Use the released checkpoint.")
         return "fp8"
     return "f32" if fields.get("dtype", fields.get("torch_dtype")) == "float32" else "bf16"
 
@@ -246,17 +252,22 @@ def _from_transformers(fields):             # what transformers saves -> the rel
                       "objects, as transformers 5.23.0 saves them. Save the model again with save_pretrained.")
     unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in _TRANSFORMERS_KINDS]
     if unknown:
-        raise Refused(f"config: layer_types must be among {', '.join(_TRANSFORMERS_KINDS)}, got {unknown[0]!r}. Is it a V4?")
+        raise Refused(f"config: layer_types must be among {', '.join(_TRANSFORMERS_KINDS)}, got {_brief(unknown[0])}. "
+                      "Is it a V4?")
     if rates.get("compressed_sparse_attention", CSA_RATIO) != CSA_RATIO:
         raise Refused(f"config: compress_rates.compressed_sparse_attention must be {CSA_RATIO}, got "
-                      f"{rates['compressed_sparse_attention']!r}. V4 knows its sparse layers by this number.")
+                      f"{_brief(rates['compressed_sparse_attention'])}. V4 knows its sparse layers by this number.")
     rates = {"sliding_attention": 0, **rates}
     n_hash = sum(kind == "hash_moe" for kind in mlps)
     if mlps != ["hash_moe"] * n_hash + ["moe"] * (len(mlps) - n_hash):
         raise Refused("config: mlp_layer_types must be hash_moe layers first, then moe. V4 has no other order.")
     compress = rope["compress"]
     if "qk_rope_head_dim" not in fields and isinstance(fields.get("head_dim"), int):
-        fields["qk_rope_head_dim"] = int(fields["head_dim"] * float(fields.get("partial_rotary_factor") or 1))
+        share = fields.get("partial_rotary_factor") or 1
+        if not isinstance(share, int | float) or not 0 < share <= 1 or abs(fields["head_dim"]) > 2**24:
+            raise Refused("config: partial_rotary_factor must be a share of head_dim, above 0 and at most 1, got "
+                          f"{_brief(share)} of {_brief(fields['head_dim'])}. Give qk_rope_head_dim instead.")
+        fields["qk_rope_head_dim"] = int(fields["head_dim"] * share)
     # transformers drops the MTP block, on loading and so on saving
     return fields | {"compress_ratios": [rates.get(kind) for kind in kinds], "num_hash_layers": n_hash,
                      "num_nextn_predict_layers": 0,
@@ -265,7 +276,7 @@ def _from_transformers(fields):             # what transformers saves -> the rel
 
 def _as_tuple(ratios):
     if not isinstance(ratios, list | tuple):
-        raise Refused(f"config: compress_ratios must be a list of integers, got {ratios!r}. Give one per layer.")
+        raise Refused(f"config: compress_ratios must be a list of integers, got {_brief(ratios)}. Give one per layer.")
     return tuple(ratios)
 
 
@@ -274,19 +285,27 @@ def _typed(field, value):                   # checks the type; turns 10 into 10.
     if field.name == "compress_ratios":
         bad = [ratio for ratio in value if type(ratio) is not int]
         if bad:
-            raise Refused(f"config: compress_ratios must hold integers, got {bad[0]!r}. Use 0, 4 or 128.")
+            raise Refused(f"config: compress_ratios must hold integers, got {_brief(bad[0])}. Use 0, 4 or 128.")
         return value
     if field.type is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     right = isinstance(value, field.type) and not isinstance(value, bool)
     if right and not (field.type is float and not math.isfinite(value)):
         return value
-    raise Refused(f"config: {field.name} must be {wanted}, got {value!r:.80}. Compare with data/configs/flash.json.")
+    raise Refused(f"config: {field.name} must be {wanted}, got {_brief(value)}. Compare with data/configs/flash.json.")
 
 
 def _show(config, name):
     value = getattr(config, name.split(" ")[0])
-    return f"{len(value)} of them: {list(value)}" if isinstance(value, tuple) else repr(value)
+    return f"{len(value)} of them: {_brief(list(value))}" if isinstance(value, tuple) else _brief(value)
+
+
+def _brief(value):                          # a stranger's value as it may stand in a sentence
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):    # an integer of thousands of digits, lists in lists in lists
+        return f"a {type(value).__name__} too large to print"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _positive(name, most):

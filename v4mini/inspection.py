@@ -44,6 +44,7 @@ def _report(name, config, stored, problems, checked):
 def describe_layers(config):                            # -> "43 layers: 2 window, 21 CSA, 20 HCA; 3 of them ..."
     """The layers of a config in one line."""
     kinds = Counter(config.layer_kind(i) for i in range(config.n_layers))
-    named = ", ".join(f"{kinds[kind]} {word}" for kind, word in (("window", "window"), ("csa", "CSA"), ("hca", "HCA")) if kinds[kind])
+    words = {"window": "window", "csa": "CSA", "hca": "HCA"}
+    named = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
     return (f"{config.n_layers} layers ({named}), {config.n_hash_layers} with hash routing, "
             f"{config.n_routed_experts} experts of which {config.n_activated_experts} work on a token")

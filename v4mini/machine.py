@@ -10,7 +10,8 @@ from pathlib import Path
 from v4mini.viz.tables import human_bytes
 
 NEEDED = ("numpy", "ml_dtypes", "tokenizers", "click")
-EXTRAS = {"jupyterlab": "lab", "matplotlib": "lab", "pytest": "test", "nbval": "test", "torch": "parity", "transformers": "parity"}
+EXTRAS = {"jupyterlab": "lab", "matplotlib": "lab", "pytest": "test", "nbval": "test",
+          "torch": "parity", "transformers": "parity"}
 ENOUGH_MEMORY, ENOUGH_DISK = 2e9, 1e9                   # bytes: the lessons and the tests run with that
 
 

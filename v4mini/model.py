@@ -55,12 +55,14 @@ class Model:
         ends = np.cumsum([len(sequence) for sequence in sequences])
         return np.concatenate(sequences), [slice(int(end) - len(s), int(end)) for end, s in zip(ends, sequences)]
 
-    def streams(self, ids, sequences, trace=None):      # [T], [(slice, memory)] -> [T, M, D], after the last block
+    def streams(self, ids, sequences, trace=None, last=None):       # [T], [(slice, memory)] -> [T, M, D], after the last block
+        """last: only the last so many tokens of each sequence are asked for, which spares the last block the others."""
         c, ops = self.config, self.ops
         h = ops.embed(ids, self.weights.embed)
         streams = np.repeat(h[:, None, :], c.hc_mult, axis=1)           # [T, M, D], equal copies
         for layer, w in enumerate(self.weights.layers):
-            streams = block(ops, streams, ids, w, c, layer, sequences, Note(trace, f"layers.{layer}"))
+            asked = last if layer == c.n_layers - 1 else None
+            streams = block(ops, streams, ids, w, c, layer, sequences, Note(trace, f"layers.{layer}"), asked)
         return streams
 
     def mtp_streams(self, streams, next_ids, sequences, trace=None):        # [T, M, D], [T] -> [T, M, D]
@@ -75,7 +77,10 @@ class Model:
         return ops.linear(h, w.weight)
 
     def _checked(self, ids):
-        array = np.asarray(ids)
+        try:
+            array = np.asarray(ids)
+        except ValueError:                              # lists of unequal lengths
+            raise Refused("ids: expected one list of token ids, got lists of unequal lengths. Is it several texts?") from None
         if array.ndim != 1 or array.size == 0:
             raise Refused(f"ids: expected a list of one or more token ids, got shape {list(array.shape)}. Is the prompt empty?")
         if array.dtype.kind not in "iu":
@@ -84,5 +89,6 @@ class Model:
         if low < 0 or high >= V:
             raise Refused(f"ids: expected 0 to {V - 1}, got {low if low < 0 else high}. Is the tokenizer another model's?")
         if len(array) > self.config.max_seq_len:
-            raise Refused(f"ids: expected at most {self.config.max_seq_len} tokens (max_seq_len), got {len(array)}. Cut the text.")
+            most = self.config.max_seq_len
+            raise Refused(f"ids: expected at most {most} tokens (max_seq_len), got {len(array)}. Cut the text.")
         return array.astype(np.int64)

@@ -14,6 +14,7 @@ from v4mini.trace import Trace
 from v4mini.viz.tables import human_bytes, human_count, text_table
 from v4mini.weights.store import open_store
 
+KINDS = {"window": "window", "csa": "CSA", "hca": "HCA"}
 SENTENCE = "def needle(haystack):\n    return haystack.index('needle')\n"
 WHAT_V4_IS = """\
 DeepSeek-V4 in ten lines
@@ -43,7 +44,8 @@ def tour(path, backend="auto"):                         # yields str
     yield _experts(model.config, tokenizer, ids, trace) + "\n"
     yield _memory() + "\n"
     yield _speech(model, tokenizer) + "\n"
-    yield "Next: v4mini lab opens the lessons at 00. v4mini verify proves that this is V4. v4mini inspect flash shows the real one's size."
+    yield ("Next: v4mini lab opens the lessons at 00. v4mini verify proves that this is V4. "
+           "v4mini inspect flash shows the real one's size.")
 
 
 def is_random(path):                                    # -> bool: weights that nobody has trained
@@ -53,20 +55,21 @@ def is_random(path):                                    # -> bool: weights that 
 
 def _bundled(path, model):
     count = total(model.config)
-    note = "Its weights are random, not trained: what it shows is the machine, not sense." if is_random(path) else "Its weights are trained."
-    return (f"The bundled model: {human_count(count.total)} parameters, {human_count(count.active)} of them active per token, in the "
-            f"released format.\n{describe_layers(model.config)}.\n{note}")
+    note = "Its weights are trained."
+    if is_random(path):
+        note = "Its weights are random, not trained: what it shows is the machine, not sense."
+    return (f"The bundled model: {human_count(count.total)} parameters, {human_count(count.active)} of them active per token, "
+            f"in the released format.\n{describe_layers(model.config)}.\n{note}")
 
 
 def _where_layers_look(config, trace, T):
     rows = []
     for layer in range(config.n_layers):
-        window, entries, sink = (part[-1].mean(0) for part in trace[f"layers.{layer}.attn.weights"])     # last token, mean of heads
-        kind, ratio = config.layer_kind(layer), config.ratio(layer)
-        names = {"window": "window", "csa": "CSA", "hca": "HCA"}
-        far = "-" if kind == "window" else _far(config, kind, trace, layer, T // ratio)
-        rows.append([layer, names[kind], f"last {min(T, config.window_size)} tokens", far, f"{window.sum():.0%}", f"{entries.sum():.0%}",
-                     f"{sink.mean():.0%}"])
+        shares = (part[-1].sum(-1).mean() if part.ndim == 3 else part[-1].mean()     # last token, mean of heads
+                  for part in trace[f"layers.{layer}.attn.weights"])
+        kind = config.layer_kind(layer)
+        far = "-" if kind == "window" else _far(config, kind, trace, layer, T // config.ratio(layer))
+        rows.append([layer, KINDS[kind], f"last {min(T, config.window_size)} tokens", far, *[f"{share:.0%}" for share in shares]])
     head = ["layer", "kind", "rows", "entries read", "on rows", "on entries", "on the sink"]
     return f"Where the last of {T} tokens looks, mean of {config.n_heads} heads\n" + text_table(head, rows)
 
@@ -97,8 +100,8 @@ def _memory():
         theirs = plain * config.n_layers
         rows.append([name, round(ours), theirs, f"{ours / theirs:.1%}", human_bytes(ours * n), human_bytes(theirs * n)])
     head = ["model", "bytes per token", "plain transformer's", "share", "1,048,576 tokens", "plain transformer's"]
-    return ("What a token of context costs in memory, against a plain transformer with as many layers (8 key-value heads of 128, BF16)\n"
-            + text_table(head, rows))
+    return ("What a token of context costs in memory, against a plain transformer with as many layers\n"
+            "(8 key-value heads of 128, BF16)\n" + text_table(head, rows))
 
 
 def _speech(model, tokenizer, prompt="import ", tokens=24):

@@ -13,8 +13,10 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
     Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
     """
     check_sampling(temperature, top_p)
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise Refused(f"max_new_tokens: expected 1 or more, got {max_new_tokens!r}. Ask for at least one.")
+    for name, value, least in (("max_new_tokens", max_new_tokens, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise Refused(f"{name}: expected a whole number, {least} or more, got {value!r}. The defaults are 64 and 0.")
+    ids, _ = model.flatten([ids])
     cache = model.new_cache() if cache is None else cache
     wanted = cache.length + len(ids) + max_new_tokens - 1
     if wanted > model.config.max_seq_len:

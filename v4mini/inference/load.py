@@ -41,6 +41,8 @@ def load(path, backend="auto", simulate=None, config=None, keep=None):      # ->
 def choose_backend(backend, simulate=None):             # -> Backend
     """The engine of that name; "auto" takes the fastest that this installation has."""
     if isinstance(backend, Backend):
+        if simulate not in (None, backend.simulate):
+            raise Refused(f"simulate: expected None beside a backend of your own, got {simulate!r}. Give it to the backend.")
         return backend
     if backend in ("auto", "numpy"):
         return Backend(simulate)
@@ -50,6 +52,7 @@ def choose_backend(backend, simulate=None):             # -> Backend
 def _check(path, config, found):
     problems = check(config, found)
     if problems:
-        shown = problems[:PROBLEMS_SHOWN] + ([f"and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else [])
+        more = len(problems) - PROBLEMS_SHOWN
+        shown = problems[:PROBLEMS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
         raise Refused(f"{path}: {len(problems)} tensors do not fit its config.\n  " + "\n  ".join(shown)
                       + "\nIs config.json this checkpoint's own?")

@@ -7,10 +7,14 @@ from v4mini.shapes import Refused
 
 def check_sampling(temperature, top_p):
     """Raise Refused for settings outside their range."""
-    if not (isinstance(temperature, int | float) and 0 <= temperature < float("inf")):
+    if not (_is_number(temperature) and 0 <= temperature < float("inf")):
         raise Refused(f"temperature: expected 0 or more, got {temperature!r}. V4 was released with 1.0; 0 takes the best token.")
-    if not (isinstance(top_p, int | float) and 0 < top_p <= 1):
+    if not (_is_number(top_p) and 0 < top_p <= 1):
         raise Refused(f"top_p: expected above 0, at most 1, got {top_p!r}. V4 was released with 1.0.")
+
+
+def _is_number(value):
+    return isinstance(value, int | float | np.floating) and not isinstance(value, bool)
 
 
 def distribution(logits, temperature, top_p):           # [V] -> [V] float64, sums to 1
@@ -21,7 +25,8 @@ def distribution(logits, temperature, top_p):           # [V] -> [V] float64, su
     logits = np.asarray(logits, np.float64)
     if temperature == 0:
         return (np.arange(len(logits)) == np.argmax(logits)).astype(np.float64)
-    p = np.exp((logits - logits.max()) / temperature)
+    with np.errstate(over="ignore"):                    # -inf for a temperature near 0 is the right limit
+        p = np.exp((logits - logits.max()) / temperature)
     p /= p.sum()
     if top_p < 1:
         order = np.argsort(-p, kind="stable")

@@ -12,8 +12,8 @@ def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, vi
     """How much each head of each token takes from where.
 
     q [T, H, hd]; rows [P + T, hd], the last T belong to the tokens themselves; sink [H]; entries [N, hd] with either
-    picks [T, K] (-1: nothing) or visible [T] (the first so many). -> window [T, H, W], entries [T, H, K or N], sink [T, H];
-    together they sum to 1. Slot j of the window is the row of W - 1 - j tokens ago.
+    picks [T, K] (-1: nothing) or visible [T] (the first so many). -> window [T, H, W], entries [T, H, K or N], sink
+    [T, H]; together they sum to 1. Slot j of the window is the row of W - 1 - j tokens ago.
     Source: V4 report 2.3; reference inference/kernel.py, sparse_attn.
     """
     T, H, _ = q.shape
@@ -26,7 +26,7 @@ def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, vi
         there = (q.reshape(T * H, -1) @ entries.T).reshape(T, H, -1) * scale                       # [T, H, N]
         logits.append(np.where((np.arange(len(entries)) < visible[:, None])[:, None, :], there, -np.inf))
     # the reference leaves the sink out of the maximum, which overflows where the sink is 90 above all logits
-    highest = np.max([sink + np.zeros((T, 1), q.dtype), *(part.max(axis=2, initial=-np.inf) for part in logits)], axis=0)[..., None]
+    highest = np.maximum(sink[:, None], np.max([part.max(axis=2, initial=-np.inf, keepdims=True) for part in logits], axis=0))
     parts = [np.exp(part - highest) for part in logits]
     nothing = np.exp(sink[None, :, None] - highest)                                                # [T, H, 1]
     total = nothing + sum(part.sum(axis=2, keepdims=True) for part in parts)

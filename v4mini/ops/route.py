@@ -6,8 +6,8 @@ import numpy as np
 def affinity(scores):                                   # [T, E] -> [T, E], positive
     """sqrt(softplus(score)). Source: V4 report 2.1; reference inference/model.py, Gate.forward.
 
-    log1p(exp(x)), not np.logaddexp: in float32 that loses a digit, enough to flip an FP8 rounding downstream.
-    Above 20 softplus(x) is x to the last bit.
+    log1p(exp(x)) as the reference has it: np.logaddexp is no less exact, but its last bit differs now and then, and one
+    FP8 rounding that flips downstream is seen in the logits. Above 20 softplus(x) is x to the last bit.
     """
     return np.sqrt(np.where(scores > 20, scores, np.log1p(np.exp(np.minimum(scores, 20)))))
 

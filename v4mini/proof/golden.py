@@ -27,7 +27,7 @@ def verify_golden(folder, backend="auto"):              # yields Verdict
     """Compare logits, decoding, MTP, streams, indexer picks and routing of three cases. Raises Refused without the files."""
     folder = Path(folder)
     if not (folder / "official_exact" / "cases.npz").exists():
-        raise Refused(f"golden: no {folder / 'official_exact' / 'cases.npz'}. Run from a checkout of the project, or name its data folder.")
+        raise Refused(f"golden: no {folder / 'official_exact' / 'cases.npz'}. Run from a checkout of the project.")
     for case in WEIGHTS_OF:
         yield from _case(folder, case, backend)
 

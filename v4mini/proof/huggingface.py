@@ -89,9 +89,11 @@ def random_config(rng):                                 # -> Config, float32
         hc_sinkhorn_iters=int(rng.integers(1, 21)), dtype="f32", expert_dtype=None)
 
 
-def describe(config):
+def describe(config):                                   # -> "wCwHC, 2 hash, ...": w window, C CSA, H HCA
+    """A random config in a few words."""
     kinds = "".join({"window": "w", "csa": "C", "hca": "H"}[config.layer_kind(i)] for i in range(config.n_layers))
-    return f"{kinds}, {config.n_hash_layers} hash, dim {config.dim}, {config.n_heads} x {config.head_dim}, top-{config.index_topk}"
+    sizes = f"dim {config.dim}, {config.n_heads} x {config.head_dim}, top-{config.index_topk}"
+    return f"{kinds}, {config.n_hash_layers} hash, {sizes}"
 
 
 def closest_ranks(model, ids):                          # -> the smallest gap between a picked entry's score and the next one's

@@ -12,7 +12,8 @@ from v4mini.text.special import BOS, EOS, FLAGGED, SPECIALS
 BYTES = 256
 LONGEST = 16                                    # bytes in one token, so that rulers of dashes win no places
 
-# Source: the pre-tokeniser of the released tokenizer.json, as other ports describe it. Each rule cuts what the one before it left whole.
+# Source: the pre-tokeniser of the released tokenizer.json, as other ports describe it. Each rule cuts what the one
+# before it left whole.
 NUMBERS = r"\p{N}{1,3}"                         # 2026 -> 202 6
 CJK = "[\u3040-\u30ff\u4e00-\u9fa5]+"           # kana and Han
 WORDS = "|".join((

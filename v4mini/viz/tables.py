@@ -5,7 +5,7 @@ def text_table(header, rows):                           # [str], [[value, ...]] 
     """Columns wide enough for their contents; numbers to the right, words to the left."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
-    is_number = [bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(header))]
+    is_number = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(header))]
 
     def line(row):
         parts = [text.rjust(width) if right else text.ljust(width) for text, width, right in zip(row, widths, is_number)]

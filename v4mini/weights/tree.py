@@ -179,7 +179,8 @@ class _Builder:
 
     def mtp(self, name, head):
         return MTP(
-            block=self.block(name, self.config.n_layers), e_proj=self.matrix(f"{name}.e_proj"), h_proj=self.matrix(f"{name}.h_proj"),
+            block=self.block(name, self.config.n_layers),
+            e_proj=self.matrix(f"{name}.e_proj"), h_proj=self.matrix(f"{name}.h_proj"),
             enorm=self.vector(f"{name}.enorm.weight"), hnorm=self.vector(f"{name}.hnorm.weight"),
             head=Head(self.hyper_connection(f"{name}.hc_head"), self.vector(f"{name}.norm.weight"), head))
 

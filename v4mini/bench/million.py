@@ -1,0 +1,110 @@
+"""A very long text, read and continued on this machine: time and memory at every doubling, beside what the FLOPs predict.
+
+Two rates are measured before the run (dense work, and work per entry already stored) and never fitted to it.
+Not here: the model's own code; printing (cli.py).
+"""
+
+import platform
+import time
+from datetime import date
+
+import numpy as np
+
+from v4mini import __version__
+from v4mini.planning.flops import span_flops
+
+FIRST = 4096                                            # tokens of the first line of the log
+
+
+def resident_bytes():                                   # -> bytes now in memory, files mapped included
+    """This process's resident set; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            import resource
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def rates(model, probe=1024):                           # -> {"flat", "growing"}: FLOP/s
+    """Seconds of a chunk at the start and of one behind 64 times as much text, so that each kind of work has its rate.
+
+    The long past is made of zeros put straight into a cache: reading it would take the time that is to be predicted.
+    """
+    config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
+    cache = model.new_cache()
+    model.prefill(ids, cache)
+    short = _seconds(lambda: model.prefill(ids, cache.copy()))
+    flat = sum(span_flops(config, probe, 2 * probe).values()) / short
+    far = pretend_past(model, 64 * probe)
+    long = _seconds(lambda: model.prefill(ids, far.copy()))
+    parts = span_flops(config, 64 * probe, 65 * probe)
+    growing = (parts["index"] + parts["hca"]) / max(1e-9, long - (sum(parts.values()) - parts["index"] - parts["hca"]) / flat)
+    return {"flat": flat, "growing": growing}
+
+
+def pretend_past(model, tokens):                        # -> Cache of `tokens` random rows that no text produced
+    """A cache as long as asked for, filled with noise: for timing what lies behind it."""
+    config, cache, rng = model.config, model.new_cache(), np.random.default_rng(2)
+
+    def rows(n, width):
+        return rng.standard_normal((n, width), np.float32)
+    for layer in range(config.n_layers):
+        kind, ratio = config.layer_kind(layer), config.ratio(layer)
+        cache.extend(layer, "window", rows(config.window_size, config.head_dim), config.window_size - 1)
+        if kind == "window":
+            continue
+        overlap = 2 if kind == "csa" else 1
+        for name, parts, width in (("entries", ("kv", "score"), config.head_dim),
+                                   ("index_keys", ("index_kv", "index_score"), config.index_head_dim)):
+            if name == "index_keys" and kind != "csa":
+                continue
+            for part in parts:
+                cache.extend(layer, part, rows(ratio, overlap * width), (overlap - 1) * ratio)
+            cache.extend(layer, name, rows(tokens // ratio, width))
+    cache.commit(tokens)
+    return cache
+
+
+def _seconds(work, repeats=3):
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
+
+
+def million(model, tokens=1 << 20, steps=64, progress=None):       # yields dict
+    """Prefill `tokens` random tokens, then decode `steps` more. A dict per doubling and one for decoding: lines of a log."""
+    config = model.config
+    measured = rates(model)
+    yield {"what": "start", "date": date.today().isoformat(), "version": __version__, "machine": platform.machine(),
+           "system": platform.platform(), "python": platform.python_version(), "engine": model.ops.name, "tokens": tokens,
+           "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9}
+    cache, rng = model.new_cache(), np.random.default_rng(0)
+    begin, mark = time.perf_counter(), min(FIRST, tokens)
+    while cache.length < tokens:
+        start, t0 = cache.length, time.perf_counter()
+        ids = rng.integers(0, config.vocab_size, mark - start)
+        model.prefill(ids, cache, progress=progress and (lambda done, start=start: progress(start + done)))
+        seconds = time.perf_counter() - t0
+        yield _line(config, measured, start, cache, seconds, time.perf_counter() - begin)
+        mark = min(2 * mark, tokens)
+    times = []
+    for token in rng.integers(0, config.vocab_size, steps):
+        t0 = time.perf_counter()
+        model.step(int(token), cache)
+        times.append(time.perf_counter() - t0)
+    yield {"what": "decode", "tokens": cache.length, "median_ms": sorted(times)[len(times) // 2] * 1e3,
+           "slowest_ms": max(times) * 1e3, "cache_bytes": cache.nbytes, "resident_bytes": resident_bytes()}
+
+
+def _line(config, measured, start, cache, seconds, total):
+    parts = span_flops(config, start, cache.length)
+    growing = parts["index"] + parts["hca"]
+    predicted = (sum(parts.values()) - growing) / measured["flat"] + growing / measured["growing"]
+    return {"what": "prefill", "from": start, "to": cache.length, "seconds": seconds, "total_seconds": total,
+            "tokens_per_second": (cache.length - start) / seconds,
+            "predicted_tokens_per_second": (cache.length - start) / predicted,
+            "gflops": sum(parts.values()) / seconds / 1e9, "cache_bytes": cache.nbytes, "resident_bytes": resident_bytes()}

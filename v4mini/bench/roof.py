@@ -1,0 +1,47 @@
+"""What this machine can do at best: matrix products and reading memory. Not here: what we reach of it."""
+
+import os
+import statistics
+import time
+
+import numpy as np
+
+
+def median_seconds(work, repeats=5):                    # -> seconds
+    """Median of several runs after one that warms up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def gemm_flops_per_second(n=1536):                      # -> FLOP/s, float32, all cores
+    """A product of two square matrices that fit the cache: the ceiling for dense work."""
+    a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
+    return 2 * n**3 / median_seconds(lambda: a @ b)
+
+
+def read_bytes_per_second(megabytes=512):               # -> bytes/s, all cores
+    """Summing an array far larger than the cache, one thread per core: the ceiling for whatever must read its weights."""
+    from numba import njit, prange
+
+    @njit(parallel=True, fastmath=True)                 # of integers that are all finite: order does not matter
+    def total(x):
+        sums = np.zeros(x.shape[0], np.int64)
+        for i in prange(x.shape[0]):
+            s = np.int64(0)
+            for j in range(x.shape[1]):
+                s += x[i, j]
+            sums[i] = s
+        return sums.sum()
+
+    x = np.ones((os.cpu_count() * 8, megabytes * 1_000_000 // (8 * os.cpu_count() * 8)), np.int64)
+    return x.nbytes / median_seconds(lambda: total(x))
+
+
+def ceilings():                                         # -> {"gemm_flops", "read_bytes", "cores"}
+    """Both ceilings, per second."""
+    return {"gemm_flops": gemm_flops_per_second(), "read_bytes": read_bytes_per_second(), "cores": os.cpu_count()}
