@@ -1,4 +1,4 @@
-"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build]. Not here: what a reader calls (desk.py)."""
+"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | terms]. Not here: what a reader calls (desk.py)."""
 
 import sys
 from pathlib import Path
@@ -86,6 +86,14 @@ def build(sources):
         target = notebook_folder() / f"{source.stem}.ipynb"
         save(to_notebook(source.read_text(encoding="utf-8"), f"l{source.stem[:2]}"), target)
         click.echo(target)
+
+
+@main.command()
+def terms():
+    """Print the course's words as a markdown table: each with the lesson that introduces it and half a line of meaning."""
+    from v4mini.lessons.terms import table
+
+    click.echo(table([path.name for path in chosen()]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""Lesson 06: windows that overlap, scores of the indexer, and the best k with ties to the earlier."""
+
+import numpy as np
+
+from v4mini.lessons.exercise import Exercise
+from v4mini.ops.compress import compress
+
+
+def overlapping(kv, score, ratio):          # [n * ratio, 2D] twice, int -> [n, D]
+    return compress(kv, score, ratio, overlap=True)
+
+
+def _rows(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def _overlap_cases(rng):
+    kv = np.array([[10, 1], [20, 2], [30, 3], [40, 4]], np.float32)
+    yield "two blocks of two, D = 1, all scores 0", (kv, 0 * kv, 2)
+    yield "a single block: there is no block before", (_rows(rng, 4, 6), _rows(rng, 4, 6), 4)
+    yield "negative values, which zeros would pull up", (_rows(rng, 4, 4) - 100, _rows(rng, 4, 4) - 100, 4)
+    yield "five blocks of four", (_rows(rng, 20, 8), 3 * _rows(rng, 20, 8), 4)
+    yield "blocks of one token", (_rows(rng, 3, 2), _rows(rng, 3, 2), 1)
+
+
+def _overlap_entry_by_entry(kv, score, ratio):
+    D, entries = kv.shape[1] // 2, []
+    for start in range(0, len(kv), ratio):
+        own, before = slice(start, start + ratio), slice(max(0, start - ratio), start)
+        said = np.concatenate([kv[before, :D], kv[own, D:]])
+        loud = np.concatenate([score[before, :D], score[own, D:]]).astype(np.float64)
+        weight = np.exp(loud - np.logaddexp.reduce(loud, axis=0))
+        entries.append((weight * said).sum(axis=0))
+    return np.stack(entries)
+
+
+def _overlap_halves_swapped(kv, score, ratio):
+    return overlapping(np.roll(kv, kv.shape[1] // 2, axis=1), np.roll(score, kv.shape[1] // 2, axis=1), ratio)
+
+
+def _overlap_with_zeros_before(kv, score, ratio):
+    nothing = np.zeros_like(kv[:ratio])
+    return compress(kv, score, ratio, previous=(nothing, nothing), overlap=True)
+
+
+def _score_cases(rng):
+    q, keys = np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([[2.0, 3.0], [-1.0, 4.0], [5.0, -1.0]])
+    yield "one token, two heads, three entries", (q, keys, np.array([[1.0, 2.0]]))
+    yield "a negative weight", (q, keys, np.array([[1.0, -2.0]]))
+    yield "every product negative: all scores are 0", (np.abs(_rows(rng, 2, 3, 4)), -np.abs(_rows(rng, 5, 4)), _rows(rng, 2, 3))
+    yield "several tokens", (_rows(rng, 6, 4, 8), _rows(rng, 9, 8), _rows(rng, 6, 4))
+    yield "no entries yet", (_rows(rng, 3, 4, 8), _rows(rng, 0, 8), _rows(rng, 3, 4))
+
+
+def _scores_in_one_sum(q, keys, weights):
+    return np.einsum("th,thn->tn", weights, np.maximum(np.einsum("thd,nd->thn", q, keys), 0))
+
+
+def _scores_relu_last(q, keys, weights):
+    return np.maximum(np.einsum("th,thd,nd->tn", weights, q, keys), 0)
+
+
+def _scores_without_relu(q, keys, weights):
+    return np.einsum("th,thd,nd->tn", weights, q, keys)
+
+
+def _top_cases(rng):
+    yield "two of five", (np.array([[3.0, 1.0, 4.0, 1.0, 5.0]]), 2)
+    yield "a tie: 0 and 0 beat -1", (np.array([[-1.0, 0.0, 2.0, 0.0]]), 2)
+    yield "300 scores, all exactly 0", (np.zeros((2, 300), np.float32), 4)
+    yield "whole numbers, many ties", (rng.integers(-2, 3, (5, 40)).astype(np.float32), 8)
+    hidden = _rows(rng, 3, 12)
+    hidden[:, 7:] = -np.inf
+    yield "-inf: those that may not be read come last", (hidden, 9)
+    yield "k is more than there are", (_rows(rng, 2, 3), 5)
+
+
+def _top_by_sorting_pairs(scores, k):
+    picks = [[place for _, place in sorted((-score, place) for place, score in enumerate(row))][:k] for row in scores]
+    return np.array(picks, np.int64)
+
+
+def _top_turned_round(scores, k):
+    return np.argsort(scores, axis=1, kind="stable")[:, ::-1][:, :k]
+
+
+def _top_in_rising_order(scores, k):
+    return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
+
+
+EXERCISES = [
+    Exercise("choosing.compress", _overlap_cases, ours=overlapping, differently=_overlap_entry_by_entry,
+             wrong=(_overlap_halves_swapped, _overlap_with_zeros_before),
+             hints=("Cut kv and score into blocks: reshape(n, ratio, 2 * D). Entry i pools 2 * ratio slots: first columns of "
+                    "block i - 1, second columns of block i.",
+                    "The block before, for all i at once: put one absent block in front and drop the last. "
+                    "np.concatenate([absent, kv[:-1, :, :D]]).",
+                    "Absent is kv = 0 and score = -inf, so that its weight is exp(-inf) = 0. Score 0 would count. "
+                    "Join both halves along axis 1, then pool.")),
+    Exercise("ops.index.index_scores", _score_cases, differently=_scores_in_one_sum,
+             wrong=(_scores_relu_last, _scores_without_relu),
+             hints=("First the products q . key for every token, head and entry: [T, Hi, N]. keys.T has one column an entry.",
+                    "np.maximum(products, 0) for every head by itself, before any weight. The sum may still be negative.",
+                    "Then sum over heads with weights: np.einsum('th,thn->tn', weights, products).")),
+    Exercise("ops.index.top_k", _top_cases, differently=_top_by_sorting_pairs, tolerance=0,
+             wrong=(_top_turned_round, _top_in_rising_order),
+             hints=("np.argsort sorts upwards; sort -scores to have the best first.",
+                    "By default argsort may swap equal ones. kind='stable' keeps them in their order.",
+                    "axis=1 sorts each row by itself; [:, :k] keeps the first k columns, or all if there are fewer.")),
+]
