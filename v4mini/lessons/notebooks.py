@@ -11,6 +11,7 @@ from pathlib import Path
 LONGEST_CELL = 60           # seconds, on two cores
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
           "language_info": {"name": "python"}}
+LIVE_ONLY = "application/vnd.jupyter.widget-view+json"      # stored, it would hide the table that stands beside it
 KEPT_TAGS = {"raises-exception", "nbval-ignore-output", "hide-input"}
 
 
@@ -72,6 +73,7 @@ def tidy(notebook):
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata.clear()
+            output.get("data", {}).pop(LIVE_ONLY, None)
         cell.pop("attachments", None)
 
 
