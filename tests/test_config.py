@@ -282,3 +282,19 @@ def test_any_change_inside_the_nested_fields_is_read_or_refused(name, data):
 @given(st.dictionaries(st.sampled_from(FIELDS), st.integers(0, 300) | st.floats(0, 300), min_size=1, max_size=3))
 def test_likely_changes_too(changes):
     read(Config.tiny().to_dict() | changes)
+
+
+def test_replace_checks_what_it_is_given():
+    with pytest.raises(Refused, match="n_layers must be an integer"):
+        Config.flash().replace(n_layers="one")
+    assert Config.flash().replace(n_layers=1, n_mtp_layers=0).compress_ratios == (0,)
+
+
+def test_transformers_computes_with_the_nested_base():
+    saved = Config.tiny().to_released() | {
+        "layer_types": ["compressed_sparse_attention", "sliding_attention", "heavily_compressed_attention",
+                        "compressed_sparse_attention"], "mlp_layer_types": ["hash_moe", "moe", "moe", "moe"],
+        "compress_rates": {"heavily_compressed_attention": 128},
+        "rope_parameters": {"main": {"rope_theta": 123.0}, "compress": {"rope_theta": 456.0, "rope_type": "default"}}}
+    config = Config.from_dict(saved)
+    assert (config.rope_theta, config.compress_rope_theta, config.original_seq_len) == (123.0, 456.0, 0)

@@ -83,13 +83,10 @@ class Config:
 
     def replace(self, **changes):           # -> Config
         """A copy with some fields changed, checked anew. Cutting n_layers cuts compress_ratios and hash layers too."""
-        if "n_layers" in changes and "compress_ratios" not in changes:
-            n = changes["n_layers"]
-            mtp = changes.get("n_mtp_layers", self.n_mtp_layers)
+        n, mtp = (changes.get(name, getattr(self, name)) for name in ("n_layers", "n_mtp_layers"))
+        if "compress_ratios" not in changes and type(n) is type(mtp) is int:        # else the check below says so
             changes["compress_ratios"] = (*self.compress_ratios[: self.n_layers][:n], *[0] * mtp)
             changes.setdefault("n_hash_layers", min(self.n_hash_layers, n))
-        elif "n_mtp_layers" in changes and "compress_ratios" not in changes:
-            changes["compress_ratios"] = (*self.compress_ratios[: self.n_layers], *[0] * changes["n_mtp_layers"])
         return dataclasses.replace(self, **changes)
 
     # ---- reading and writing ----
@@ -257,7 +254,7 @@ def _from_transformers(fields):             # what transformers saves -> the rel
     if rates.get("compressed_sparse_attention", CSA_RATIO) != CSA_RATIO:
         raise Refused(f"config: compress_rates.compressed_sparse_attention must be {CSA_RATIO}, got "
                       f"{_brief(rates['compressed_sparse_attention'])}. V4 knows its sparse layers by this number.")
-    rates = {"sliding_attention": 0, **rates}
+    rates = {"sliding_attention": 0, "compressed_sparse_attention": CSA_RATIO, **rates}
     n_hash = sum(kind == "hash_moe" for kind in mlps)
     if mlps != ["hash_moe"] * n_hash + ["moe"] * (len(mlps) - n_hash):
         raise Refused("config: mlp_layer_types must be hash_moe layers first, then moe. V4 has no other order.")
@@ -268,6 +265,10 @@ def _from_transformers(fields):             # what transformers saves -> the rel
             raise Refused("config: partial_rotary_factor must be a share of head_dim, above 0 and at most 1, got "
                           f"{_brief(share)} of {_brief(fields['head_dim'])}. Give qk_rope_head_dim instead.")
         fields["qk_rope_head_dim"] = int(fields["head_dim"] * share)
+    for name, label in (("rope_theta", "main"), ("compress_rope_theta", "compress")):
+        theirs = rope.get(label)                    # transformers computes with the nested one
+        if isinstance(theirs, dict) and "rope_theta" in theirs:
+            fields[name] = theirs["rope_theta"]
     # transformers drops the MTP block, on loading and so on saving
     return fields | {"compress_ratios": [rates.get(kind) for kind in kinds], "num_hash_layers": n_hash,
                      "num_nextn_predict_layers": 0,

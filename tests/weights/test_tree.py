@@ -8,6 +8,7 @@ import pytest
 
 from v4mini.config import Config
 from v4mini.numerics.matrix import Matrix
+from v4mini.shapes import Refused
 from v4mini.weights.random import random_tensors
 from v4mini.weights.spec import tensors
 from v4mini.weights.tree import build
@@ -90,3 +91,11 @@ def test_a_decoded_matrix_is_remembered_only_where_asked(rng):
              for name, array in random_tensors(Config.tiny()).items()}
     kept, fresh = (build(Config.tiny(), codes.get, keep).embed for keep in (True, False))
     assert kept.dense() is kept.dense() and fresh.dense() is not fresh.dense()
+
+
+def test_a_hash_table_that_names_no_expert_is_refused():
+    tensors = random_tensors(Config.tiny())
+    tensors["layers.0.ffn.gate.tid2eid"] = tensors["layers.0.ffn.gate.tid2eid"].copy()
+    tensors["layers.0.ffn.gate.tid2eid"][3, 0] = -1
+    with pytest.raises(Refused, match="tid2eid: expected experts 0 to 4, got -1"):
+        build(Config.tiny(), tensors.get)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v4mini.numerics.matrix import Matrix
+from v4mini.shapes import Refused
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,13 @@ class _Builder:
     def vector(self, name):
         return np.ascontiguousarray(self.tensor(name), dtype=np.float32)
 
+    def table(self, name):
+        table, experts = self.tensor(name), self.config.n_routed_experts
+        if table.min() < 0 or table.max() >= experts:
+            raise Refused(f"{name}: expected experts 0 to {experts - 1}, got {table.min()} to {table.max()}. "
+                          "Is the file damaged?")
+        return table
+
     def hyper_connection(self, name):
         return HyperConnection(*(self.vector(f"{name}_{part}") for part in ("fn", "base", "scale")))
 
@@ -166,7 +174,7 @@ class _Builder:
 
     def moe(self, name, is_hash):
         gate = Gate(self.matrix(f"{name}.gate"), None if is_hash else self.vector(f"{name}.gate.bias"),
-                    self.tensor(f"{name}.gate.tid2eid") if is_hash else None)
+                    self.table(f"{name}.gate.tid2eid") if is_hash else None)
         pool = tuple(self.expert(f"{name}.experts.{number}") for number in range(self.config.n_routed_experts))
         return MoE(gate, pool, self.expert(f"{name}.shared_experts"))
 
