@@ -2,9 +2,16 @@
 
 import numpy as np
 
+from v4mini.config import Config
 from v4mini.inference.cache_rows import Float32, formats
 
 TOKENS = 7
+SMALL = Config.tiny().replace(window_size=5, compress_ratios=(4, 0, 6, 4, 0), head_dim=72, rope_head_dim=4, index_head_dim=33,
+                              max_seq_len=400)
+
+
+def tokens_of(rng, count):
+    return [int(token) for token in rng.integers(0, TOKENS, count)]
 
 
 class Fake:

@@ -15,6 +15,7 @@ from inference.fake import TOKENS, Fake
 from v4mini.config import Config
 from v4mini.inference.cache import Cache
 from v4mini.inference.cache_file import read_cache
+from v4mini.inference.cache_room import SavedRoom
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
 from v4mini.weights.file import open_file, write_file
@@ -38,6 +39,7 @@ def test_saved_and_loaded_goes_on_the_same(rng, tmp_path, storage, tokens, mappe
     cache.rewind(min(tokens, 1))
     cache.save(tmp_path / "saved")
     again = Cache.load(tmp_path / "saved", SMALL, mapped)
+    assert all(isinstance(stores[0].room, SavedRoom) == mapped for stores in again._stores.values())
     assert (again.length, again.rewindable, again.nbytes, again.storage, again.reserve, again.layers) == (
         cache.length, cache.rewindable, cache.nbytes, cache.storage, cache.reserve, cache.layers)
     for each in (again, cache):

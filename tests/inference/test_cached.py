@@ -255,7 +255,7 @@ def test_the_last_layer_works_only_for_those_who_are_asked(rng):
 @pytest.mark.parametrize("ratios", [(0, 4, 128, 4, 0), (4, 0, 4, 128, 0), (4, 128, 4, 0, 0)])
 @pytest.mark.parametrize("last", [1, 3, 99])
 def test_the_asked_tokens_get_what_all_would_get(rng, ratios, last):
-    model = model_of(Config.tiny().replace(compress_ratios=ratios))
+    model = model_of(Config.tiny().replace(compress_ratios=ratios, n_hash_layers=4))
     ids, spans = model.flatten([draw_clear(rng, model, 140), draw(rng, model, 2)])
     spans = [(span, NoMemory()) for span in spans]
     every, some = model.streams(ids, spans), model.streams(ids, spans, last=last)
