@@ -59,11 +59,11 @@ def json_option(command):
 
 
 def backend_option(command):
-    return click.option("--backend", default="auto", show_default=True, help="Engine: auto or numpy.")(command)
+    return click.option("--backend", default="auto", show_default=True, help="Engine: auto, numba or numpy.")(command)
 
 
 @main.command()
-@backend_option
+@click.option("--backend", default="numpy", show_default=True, help="Engine: numpy (nothing to compile), numba or auto.")
 def tour(backend):
     """Half a minute: what V4 is, shown on the bundled model."""
     from v4mini.tour import tour as walk

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from v4mini.viz.tables import human_bytes
 
-NEEDED = ("numpy", "ml_dtypes", "tokenizers", "click")
+NEEDED = ("numpy", "numba", "ml_dtypes", "tokenizers", "click")
 EXTRAS = {"jupyterlab": "lab", "matplotlib": "lab", "pytest": "test", "nbval": "test",
           "torch": "parity", "transformers": "parity"}
 ENOUGH_MEMORY, ENOUGH_DISK = 2e9, 1e9                   # bytes: the lessons and the tests run with that
@@ -27,6 +27,7 @@ def report(data_folder):                                # -> [{"what", "found", 
     facts.append(_fact("bundled data", str(data_folder), "ok" if (data_folder / "mini").exists() else
                        "missing" if not data_folder.exists() else "no data/mini"))
     facts.append(_fact("engine numpy", "plain NumPy, float32", "ok"))
+    facts.append(_fact("engine numba", "compiled kernels, all cores", "ok" if _version("numba") else "absent: numba is not installed"))
     return facts
 
 

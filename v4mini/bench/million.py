@@ -51,17 +51,13 @@ def pretend_past(model, tokens):                        # -> Cache of `tokens` r
         return rng.standard_normal((n, width), np.float32)
     for layer in range(config.n_layers):
         kind, ratio = config.layer_kind(layer), config.ratio(layer)
-        cache.extend(layer, "window", rows(config.window_size, config.head_dim), config.window_size - 1)
-        if kind == "window":
-            continue
-        overlap = 2 if kind == "csa" else 1
-        for name, parts, width in (("entries", ("kv", "score"), config.head_dim),
-                                   ("index_keys", ("index_kv", "index_score"), config.index_head_dim)):
-            if name == "index_keys" and kind != "csa":
-                continue
-            for part in parts:
-                cache.extend(layer, part, rows(ratio, overlap * width), (overlap - 1) * ratio)
-            cache.extend(layer, name, rows(tokens // ratio, width))
+        cache.extend(layer, "window", rows(tokens, config.head_dim))
+        wide = {"window": {}, "csa": {"": 2 * config.head_dim, "index_": 2 * config.index_head_dim}, "hca": {"": config.head_dim}}
+        for name, width in wide[kind].items():
+            cache.extend(layer, f"{name}kv", rows(tokens, width))
+            cache.extend(layer, f"{name}score", rows(tokens, width))
+            own = config.index_head_dim if name else config.head_dim
+            cache.extend(layer, "index_keys" if name else "entries", rows(tokens // ratio, own))
     cache.commit(tokens)
     return cache
 

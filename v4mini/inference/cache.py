@@ -76,8 +76,8 @@ class Cache:
 
     # ---- what layers and the model call ----
 
-    def extend(self, layer, name, rows, keep=None):     # -> [kept before + n, ...], float32
-        """See layers.memory.NoMemory.extend. How much to keep is known from the config here, after a rewind too.
+    def extend(self, layer, name, rows):                # -> [kept before + n, ...], float32
+        """See layers.memory.NoMemory.extend.
 
         Growing rows come as a float32 array, or, stored otherwise or in several pieces, as cache_rows.Rows.
         """

@@ -19,7 +19,7 @@ PROBLEMS_SHOWN = 20
 def load(path, backend="auto", simulate=None, config=None, keep=None):      # -> CachedModel
     """Open a checkpoint: a folder with config.json and safetensors, or one .safetensors file (config.json beside it).
 
-    backend: "auto", "numpy", or a Backend of your own. simulate: None or "released" (the reference's rounding).
+    backend: "auto" (numba), "numba", "numpy", or a Backend of your own. simulate: None or "released" (the reference's rounding).
     config: a Config instead of the file. keep: whether decoded weights stay in memory (default: if under 2 GiB).
     Weights are memory-mapped: opening 160 GB reads a few MB. Raises Refused for anything that does not fit, all at once.
     """
@@ -44,9 +44,13 @@ def choose_backend(backend, simulate=None):             # -> Backend
         if simulate not in (None, backend.simulate):
             raise Refused(f"simulate: expected None beside a backend of your own, got {simulate!r}. Give it to the backend.")
         return backend
-    if backend in ("auto", "numpy"):
+    if backend == "numpy":
         return Backend(simulate)
-    raise Refused(f"backend: expected auto or numpy, got {backend!r}. Leave it out to take the fastest.")
+    if backend in ("auto", "numba"):
+        from v4mini.kernels.backend import NumbaBackend     # here, so that the NumPy engine never waits for a compiler
+
+        return NumbaBackend(simulate)
+    raise Refused(f"backend: expected auto, numba or numpy, got {backend!r}. Leave it out to take the fastest.")
 
 
 def _check(path, config, found):

@@ -29,7 +29,7 @@ def distribution(logits, temperature, top_p):           # [V] -> [V] float64, su
         p = np.exp((logits - logits.max()) / temperature)
     p /= p.sum()
     if top_p < 1:
-        order = np.argsort(-p, kind="stable")
+        order = np.argsort(-logits, kind="stable")
         ahead = np.cumsum(p[order]) - p[order]          # mass of the better ones
         p[order[ahead >= top_p]] = 0
         p /= p.sum()

@@ -39,7 +39,7 @@ def attention(ops, x, w, config, layer, sequences, note, last=None):        # [T
     for span, memory in sequences:
         mine = slice(start, start + _count(span, last))
         start = mine.stop
-        rows = memory.extend(layer, "window", kv[span], keep=c.window_size - 1)
+        rows = memory.extend(layer, "window", kv[span])
         far = _far(ops, x[span], qr[mine], at[mine], w, c, layer, freqs, memory, note)
         outs.append(ops.attend(q[mine], rows, w.attn_sink, c.window_size, c.head_dim**-0.5, **far))
         if note.wants("attn.weights"):

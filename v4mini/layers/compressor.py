@@ -17,9 +17,7 @@ def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D]
     start, stop = memory.length, memory.length + len(x)
     first, last = start // ratio, stop // ratio                         # blocks that this call finishes: first .. last - 1
     score = ops.linear(x, w.wgate) + w.ape[np.arange(start, stop) % ratio]
-    keep = stop - max(0, last - overlap) * ratio                        # the unfinished block, in CSA the one before it too
-    kv, score = (memory.extend(layer, part, rows, keep) for part, rows in
-                 zip(NAMES[name], (ops.linear(x, w.wkv), score)))
+    kv, score = (memory.extend(layer, part, rows) for part, rows in zip(NAMES[name], (ops.linear(x, w.wkv), score)))
     before = len(kv) - (stop - first * ratio)                           # rows of the block before the first
     full = slice(before, before + (last - first) * ratio)
     previous = (kv[:before], score[:before]) if before else None

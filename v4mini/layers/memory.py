@@ -11,9 +11,10 @@ class NoMemory:
 
     length = 0
 
-    def extend(self, layer, name, rows, keep=None):     # [n, ...] -> [kept before + n, ...]
+    def extend(self, layer, name, rows):                # [n, ...] -> [kept before + n, ...]
         """Append rows to those kept under (layer, name); give back old and new together.
 
-        `keep`: how many of the last ones the next call will ask for; None: all of them.
+        Kept are as many as the next call will ask for: window_size - 1 rows of the window, the unfinished block (in CSA
+        the one before it too), all entries and keys.
         """
         return rows

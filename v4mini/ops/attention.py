@@ -23,7 +23,7 @@ def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, vi
         there = np.matmul(q, entries[picks].swapaxes(1, 2)) * scale                                # [T, H, K]: a real gather
         logits.append(np.where((picks >= 0)[:, None, :], there, -np.inf))
     elif entries is not None:
-        there = (q.reshape(T * H, -1) @ entries.T).reshape(T, H, -1) * scale                       # [T, H, N]
+        there = (q.reshape(T * H, -1) @ entries[:].T).reshape(T, H, -1) * scale                       # [T, H, N]
         logits.append(np.where((np.arange(len(entries)) < visible[:, None])[:, None, :], there, -np.inf))
     # the reference leaves the sink out of the maximum, which overflows where the sink is 90 above all logits
     highest = np.maximum(sink[:, None], np.max([part.max(axis=2, initial=-np.inf, keepdims=True) for part in logits], axis=0))

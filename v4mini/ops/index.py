@@ -29,7 +29,7 @@ def index_topk(q, keys, weights, visible, k):           # ..., [T] int, int -> [
 
     Ties go to the earlier entry: relu makes scores of exactly 0 common. Source: as index_scores.
     """
-    N, picked = len(keys), []
+    N, picked, keys = len(keys), [], keys[:]            # a cache that stores 4 bits decodes them here, once
     at_once = max(1, SCORES_AT_ONCE // max(1, q.shape[1] * N))
     for start in range(0, len(q), at_once):
         rows = slice(start, start + at_once)

@@ -1,0 +1,59 @@
+"""The benchmark measures what it says; how fast anything is, no test asserts."""
+
+import json
+
+import pytest
+
+from v4mini.bench.million import million, pretend_past
+from v4mini.bench.race import Lap, race, ratios, run_worker
+from v4mini.bench.worker import measure
+from v4mini.config import Config
+from v4mini.viz.speed import save_race
+
+TINY = Config.tiny().replace(n_mtp_layers=0)
+ROOF = {"gemm_flops": 1e10, "read_bytes": 1e10}
+
+
+@pytest.mark.parametrize("what, steps", [("prefill", 0), ("decode", 3)])
+def test_a_worker_gives_a_median_and_its_peak_memory(what, steps):
+    result = measure({"config": TINY.to_dict(), "engine": "numpy", "what": what, "tokens": 20, "repeats": 3, "steps": steps})
+    assert 0 < result["fastest"] <= result["seconds"] <= result["slowest"] and result["peak_bytes"] > 1e7
+
+
+def test_a_race_runs_each_engine_in_its_own_process():
+    laps = list(race(TINY, "prefill", [16], ["numpy", "nonsense"], ROOF, repeats=1))
+    assert laps[0].tokens_per_second > 0 and laps[0].share > 0 and not laps[0].failure
+    assert laps[1].seconds is None and "expected auto, numba or numpy" in laps[1].failure
+
+
+def test_an_engine_that_is_killed_is_reported(monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, -9, "", ""))
+    assert run_worker({}) == (None, "killed by signal 9 (out of memory?)")
+
+
+def test_ratios_leave_out_what_did_not_finish():
+    laps = [Lap("prefill", 8, "numba", 2.0, 4, 1, 1, 1), Lap("prefill", 8, "hf", 6.0, 1, 1, 1, 1),
+            Lap("prefill", 16, "numba", 4.0, 4, 1, 1, 1), Lap("prefill", 16, "hf", None, None, None, None, None, "killed")]
+    assert ratios(laps, "numba", "hf") == {("prefill", 8): 3.0}
+
+
+def test_a_race_can_be_drawn(tmp_path):
+    laps = [Lap("prefill", n, engine, n / 10, 10, 1, 1, 1) for n in (8, 16) for engine in ("numba", "hf")]
+    save_race(laps, tmp_path / "race.png")
+    assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_log_of_a_long_text_has_a_line_per_doubling(tiny):
+    lines = list(million(tiny, tokens=8192, steps=2))
+    assert [line["what"] for line in lines] == ["start", "prefill", "prefill", "decode"]
+    assert [line.get("to") for line in lines[1:3]] == [4096, 8192] and lines[-1]["tokens"] == 8194
+    json.dumps(lines)
+
+
+def test_a_pretended_past_is_as_long_as_asked(tiny):
+    cache = pretend_past(tiny, 1024)
+    assert cache.length == 1024 and cache.nbytes == pretend_past(tiny, 1024).nbytes
+    tiny.prefill([1, 2, 3], cache)
+    assert cache.length == 1027
