@@ -27,7 +27,8 @@ def report(data_folder):                                # -> [{"what", "found", 
     facts.append(_fact("bundled data", str(data_folder), "ok" if (data_folder / "mini").exists() else
                        "missing" if not data_folder.exists() else "no data/mini"))
     facts.append(_fact("engine numpy", "plain NumPy, float32", "ok"))
-    facts.append(_fact("engine numba", "compiled kernels, all cores", "ok" if _version("numba") else "absent: numba is not installed"))
+    why = "ok" if _version("numba") else "absent: numba is not installed"
+    facts.append(_fact("engine numba", "compiled kernels, all cores", why))
     return facts
 
 

@@ -47,7 +47,8 @@ def choose_backend(backend, simulate=None):             # -> Backend
     if backend == "numpy":
         return Backend(simulate)
     if backend in ("auto", "numba"):
-        from v4mini.kernels.backend import NumbaBackend     # here, so that the NumPy engine never waits for a compiler
+        # imported here, so that the NumPy engine never waits for a compiler
+        from v4mini.kernels.backend import NumbaBackend
 
         return NumbaBackend(simulate)
     raise Refused(f"backend: expected auto, numba or numpy, got {backend!r}. Leave it out to take the fastest.")

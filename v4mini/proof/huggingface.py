@@ -29,7 +29,7 @@ def verify_huggingface(configs=5, lengths=LENGTHS, backend="auto", seed=1):     
     transformers_model([])
     done, rng = 0, np.random.default_rng(seed)
     while done < configs:
-        config = random_config(rng)
+        config = random_config(rng, n_hash_layers=done % 4)
         tensors = random_tensors(config, seed=int(rng.integers(1 << 30)))
         ids = rng.integers(0, config.vocab_size, max(lengths))
         model = CachedModel(config, build(config, tensors.get), choose_backend(backend))
@@ -70,8 +70,8 @@ class _Float64(Backend):
         return super().embed(ids, table).astype(np.float64)
 
 
-def random_config(rng):                                 # -> Config, float32
-    """Unequal sizes, the three kinds of layer in a random order, 0 to 3 hash layers."""
+def random_config(rng, n_hash_layers=0):                                 # -> Config, float32
+    """Unequal sizes, the three kinds of layer in a random order."""
     n_layers = int(rng.integers(3, 8))
     kinds = rng.permutation([0, 4, 128, *rng.choice([0, 4, 128], n_layers - 3)])
     groups, experts = int(rng.integers(1, 4)), int(rng.integers(3, 9))
@@ -82,7 +82,7 @@ def random_config(rng):                                 # -> Config, float32
         n_activated_experts=int(rng.integers(1, experts)), route_scale=float(rng.uniform(0.5, 3)),
         q_lora_rank=int(rng.integers(16, 50)), o_groups=groups, o_lora_rank=int(rng.integers(8, 30)),
         index_topk=int(rng.choice([8, 32, 100, 600])), compress_ratios=tuple(map(int, kinds)),
-        n_hash_layers=int(rng.integers(0, 4)) if n_layers > 3 else int(rng.integers(0, 3)), n_mtp_layers=0,
+        n_hash_layers=n_hash_layers, n_mtp_layers=0,
         swiglu_limit=float(rng.uniform(0.5, 4)), head_dim=rope + 2 * int(rng.integers(4, 20)), rope_head_dim=rope,
         window_size=int(rng.choice([8, 16, 128])), original_seq_len=int(rng.choice([0, 64, 4096])),
         index_n_heads=int(rng.integers(12, 20)), index_head_dim=rope + 2 * int(rng.integers(2, 12)),
