@@ -1,0 +1,17 @@
+"""The Numba twin of each op worth one: same file name, same function, same arguments as in ops/.
+
+How they are built, all of them:
+- A Python function at the door checks shapes (kernels read past the end without a word) and hands over one array type.
+- Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it.
+- Threads share outputs, never one sum: 1 or 2 threads, the same bits.
+- Each file contains its own helpers: Numba's cache does not notice an edit in another file.
+With NUMBA_DISABLE_JIT=1 everything runs as plain Python, for stepping through; be patient or take small sizes.
+
+Not here: matrix products of dense weights (BLAS does them), when and where the model rounds (numerics/).
+"""
+
+import os
+
+# After a parallel loop, GNU OpenMP's threads wait by spinning, for milliseconds, on the core that BLAS wants next.
+# OpenMP reads this once, when the first kernel starts; who has set it knows better.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,186 @@
+"""Twin of ops/attention.py: keys are read in tiles, and the softmax is corrected as larger logits turn up.
+
+No array of tokens x entries exists at any time. The weights for traces stay with the op (attention_weights).
+Not here: projections and rotation (layers/attention.py).
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.shapes import Refused
+
+TOKENS = 16                     # neighbours that share the keys of a tile
+TILE = 160                      # keys at a time: TOKENS - 1 + a window of 128 fit in one; rows a power of two apart would meet
+                                # in few sets of the cache
+LANES = 16
+SERIAL = 1 << 22                # multiply-adds: below, waking a second thread costs more than it saves
+
+
+def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
+    """Twin of ops.attention.attend. Threads share out tokens, or the heads of few tokens.
+
+    entries may be any store with shape and rows by index (slices, int arrays) that give float32, such as a bf16 cache.
+    """
+    T, H, hd = q.shape
+    expect_shape("sink", sink, H, hint="Is it from another config?")
+    if rows.shape[1:] != (hd,) or len(rows) < T:
+        raise Refused(f"rows: expected [S, {hd}] with S at least {T}, got {list(rows.shape)}. The last {T} are the tokens' own.")
+    if window < 1:
+        raise Refused(f"window: expected at least 1, got {window}. A token sees itself.")
+    entries, picks, visible = _far(T, hd, entries, picks, visible)
+    out = np.empty((T, H, hd), np.float32)
+    if not out.size:
+        return out
+    inputs = floats(q), floats(rows), floats(sink), window, np.float32(scale).item(), entries, picks, visible
+    if q.size * (window + picks.shape[1] + len(entries) * (picks.size == 0)) < SERIAL:
+        _attend_block(*inputs, 0, T, 0, H, out)
+    else:
+        parts = max(1, min(-(-get_num_threads() // -(-T // TOKENS)), -(-H // 4)))      # of the heads
+        _attend(*inputs, parts, out)
+    return out
+
+
+def _far(T, hd, entries, picks, visible):               # what is beyond the window, as [N, hd], [T, K], [T]
+    if entries is None:
+        return np.empty((0, hd), np.float32), np.empty((T, 0), np.int64), np.zeros(T, np.int64)
+    if tuple(entries.shape[1:]) != (hd,):
+        raise Refused(f"entries: expected rows of {hd} numbers, got shape {list(entries.shape)}. Are they another layer's?")
+    N = entries.shape[0]
+    if picks is not None:
+        picks = plain(picks, np.int64)
+        expect_shape("picks", picks, T, *picks.shape[1:2])
+        if picks.size and not (picks.min() >= -1 and picks.max() < N):
+            raise Refused(f"picks: expected -1 to {N - 1}, got {picks.min()} to {picks.max()}. Are they another layer's?")
+        entries, picks = _decoded_picks(entries, picks)
+        return entries, picks, np.zeros(T, np.int64)
+    visible = np.clip(np.asarray(visible, np.int64), 0, N)
+    expect_shape("visible", visible, T)
+    return floats(entries[: visible.max(initial=0)]), np.empty((T, 0), np.int64), visible
+
+
+def _decoded_picks(entries, picks):                     # a store gives the picked rows only
+    if isinstance(entries, np.ndarray):
+        return floats(entries), picks
+    ids, place = np.unique(picks, return_inverse=True)
+    none = int(len(ids) > 0 and ids[0] < 0)             # -1 sorts first and stays -1
+    return floats(entries[ids[none:]]), plain(place.reshape(picks.shape) - none, np.int64)
+
+
+@njit(parallel=True, cache=True)
+def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
+    T, H, _ = q.shape
+    blocks = (T + TOKENS - 1) // TOKENS
+    for unit in prange(blocks * parts):
+        # later tokens see more entries: taking blocks from both ends in turn gives each thread as much
+        block, part = unit // parts, unit % parts
+        block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
+        a, b = block * TOKENS, min(T, (block + 1) * TOKENS)
+        low, high = H * part // parts, H * (part + 1) // parts
+        _attend_block(q, rows, sink, window, scale, entries, picks, visible, a, b, low, high, out)
+
+
+@njit(cache=True)
+def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, stop, low, high, out):
+    """Tokens start..stop, heads low..high of: float32 q [T, H, hd], rows [P + T, hd], sink [H], entries [N, hd],
+    int64 picks [T, K], visible [T] -> out [T, H, hd]
+    """
+    T, _, hd = q.shape
+    K = picks.shape[1]
+    highest, total = np.empty((T, high - low), np.float32), np.empty((T, high - low), np.float32)
+    turned, logits = np.zeros((hd, TILE), np.float32), np.empty((high - low, TILE), np.float32)
+    span, picked = np.empty((T, 2), np.int64), np.empty((K, hd), np.float32)
+    for t in range(start, stop):
+        span[t, 1] = len(rows) - T + t + 1              # the window, up to the token's own row
+        span[t, 0] = max(0, span[t, 1] - window)
+        for h in range(high - low):
+            highest[t, h], total[t, h] = sink[low + h], 1           # the sink's logit, exp(0)
+        for h in range(low, high):
+            for d in range(hd):
+                out[t, h, d] = 0
+    _attend_span(q, rows, span, start, stop, low, high, scale, turned, logits, highest, total, out)
+    for t in range(start, stop):
+        span[t, 0], span[t, 1] = 0, visible[t]
+        if K:
+            span[t, 1] = _gather(entries, picks[t], picked)
+            _attend_span(q, picked, span, t, t + 1, low, high, scale, turned, logits, highest, total, out)
+    if not K:
+        _attend_span(q, entries, span, start, stop, low, high, scale, turned, logits, highest, total, out)
+    for t in range(start, stop):
+        for h in range(low, high):
+            for d in range(hd):
+                out[t, h, d] /= total[t, h - low]
+
+
+@njit(cache=True)
+def _gather(entries, picks, picked):                    # entries[picks] without -1 -> picked [:n], n
+    n = 0
+    for pick in picks:
+        if pick >= 0:
+            for d in range(entries.shape[1]):
+                picked[n, d] = entries[pick, d]
+            n += 1
+    return n
+
+
+@njit(cache=True)
+def _attend_span(q, keys, span, start, stop, low, high, scale, turned, logits, highest, total, sums):
+    """Add keys span[t, 0] .. span[t, 1] - 1 to the softmax of each token t of start..stop, heads low..high."""
+    first, last = span[start, 0], span[start, 1]
+    for t in range(start, stop):
+        first, last = min(first, span[t, 0]), max(last, span[t, 1])
+    for tile in range(first, last, TILE):
+        end = min(tile + TILE, last)
+        turn(keys[tile:end], turned)
+        for t in range(start, stop):
+            a, b = max(tile, span[t, 0]), min(end, span[t, 1])
+            if a < b:
+                _add_keys(q[t, low:high], turned, a - tile, keys[a:b], scale, logits, highest[t], total[t], sums[t, low:high])
+
+
+@njit(cache=True, fastmath={"contract"})
+def _add_keys(q, turned, first, keys, scale, logits, highest, total, sums):
+    """One token: q [H, hd] meets n keys, turned in turned[:, first: first + n]. highest, total [H] and sums [H, hd] grow."""
+    H, n = len(q), len(keys)
+    full = min((n + LANES - 1) // LANES * LANES, TILE - first)         # whole vectors; what is beyond n is not looked at
+    # logits = q @ keys.T * scale
+    for h in range(H):
+        for j in range(full):
+            logits[h, j] = np.float32(0)
+    add_products(q, turned[:, first: first + full], logits[:, :full])
+    for h in range(H):
+        row = logits[h]
+        for j in range(n):
+            row[j] *= np.float32(scale)
+        # when a larger logit turns up, what was summed so far shrinks
+        top = _highest(row, n)
+        top = highest[h] if highest[h] > top else top
+        shrink = exp(highest[h] - top)
+        # weights = exp(logits - highest)
+        for j in range(n):
+            row[j] = exp(row[j] - top)
+        highest[h], total[h] = top, total[h] * shrink + _sum(row, n)
+        for d in range(sums.shape[1]):
+            sums[h, d] *= shrink
+    # sums += weights @ keys
+    add_products(logits[:, :n], keys, sums)
+
+
+@njit(cache=True)
+def _highest(x, n):
+    """The largest of x[:n], NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
+    best = np.int32(-(2**31))
+    for j in range(n):
+        bits = np.float32(x[j]).view(np.int32)
+        rank = np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+        best = rank if rank > best else best
+    return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _sum(x, n):
+    total = np.float32(0)
+    for j in range(n):
+        total += x[j]
+    return total

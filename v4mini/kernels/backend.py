@@ -1,0 +1,79 @@
+"""NumbaBackend: the engine for a processor's cores. The contract of v4mini.backend.Backend, and kernels behind it.
+
+Not here: the loops (the other files of this folder).
+"""
+
+from v4mini.backend import Backend
+from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route
+from v4mini.numerics import blocks
+
+NUMPY = ("embed", "attention_weights", "round_kv", "round_index")      # a look-up, a trace, and roundings that few ask for
+
+
+class NumbaBackend(Backend):
+    """Numba kernels, BLAS for products with dense weights, NumPy for the rest; describe() says which is which."""
+
+    name = "numba"
+
+    def describe(self):                                 # -> {operation: who runs it}
+        """Which engine runs each operation, so that no stand-in is silent."""
+        packed = f"up to {linear.FEW} with packed weights (FP4 by {fp4.table_lookup() or 'bits, no AVX here'})"
+        products = f"numpy (BLAS); one token, or {packed}: numba"
+        mixing = "numba, its product numpy (BLAS)"
+        return super().describe() | dict.fromkeys(NUMPY, "numpy") | {
+            "linear": products, "grouped_linear": products, "hc_pre": mixing, "hc_head": mixing,
+            "expert": f"numba, its products {products}", "experts": f"numba, its products {products}"}
+
+    # ---- products with weights ----
+
+    def linear(self, x, weight):
+        if self.simulate and weight.is_quantised:
+            x = blocks.round_activations(x)
+        return linear.linear(x, weight)
+
+    def grouped_linear(self, x, weight, groups):
+        return linear.grouped_linear(x, weight, groups)
+
+    # ---- norms and positions ----
+
+    def rms_norm(self, x, weight, eps):
+        return norm.rms_norm(x, weight, eps)
+
+    def rms_unit(self, x, eps):
+        return norm.rms_unit(x, eps)
+
+    def rope(self, x, positions, freqs, inverse=False):
+        return rope.rope(x, positions, freqs, inverse)
+
+    # ---- residual streams ----
+
+    def hc_pre(self, streams, hc, iters, eps, norm_eps):
+        return mix.hc_pre(streams, hc.fn, hc.base, hc.scale, iters, eps, norm_eps)
+
+    def hc_post(self, y, streams, post, comb):
+        return mix.hc_post(y, streams, post, comb)
+
+    def hc_head(self, streams, hc, eps, norm_eps):
+        return mix.hc_head(streams, hc.fn, hc.base, hc.scale, eps, norm_eps)
+
+    # ---- attention ----
+
+    def compress(self, kv, score, ratio, previous=None, overlap=False):
+        return compress.compress(kv, score, ratio, previous, overlap)
+
+    def index_topk(self, q, keys, weights, visible, k):
+        return index.index_topk(q, keys, weights, visible, k)
+
+    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+        return attention.attend(q, rows, sink, window, scale, entries, picks, visible)
+
+    # ---- experts ----
+
+    def route(self, scores, route_scale, k, bias=None, chosen=None):
+        return route.route(scores, route_scale, k, bias, chosen)
+
+    def expert(self, x, w, limit):
+        return experts.expert(x, w, limit, self.linear)
+
+    def experts(self, x, chosen, weights, pool, limit):
+        return experts.experts(x, chosen, weights, pool, limit, self.linear)

@@ -1,0 +1,81 @@
+"""Twin of ops/compress.py: pooling tokens into entries. What a query may see (visible) has no loop worth a kernel.
+
+Not here: the norm, rotation and rounding that follow (layers/compressor.py).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.vector import exp
+from v4mini.shapes import Refused
+
+SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+
+
+def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio, C] twice -> [n, D]
+    """Twin of ops.compress.compress. Threads share out entries; nothing is concatenated."""
+    T, C = kv.shape
+    expect_shape("score", score, T, C)
+    if T % ratio or (overlap and C % 2):
+        raise Refused(f"compress: expected whole blocks of {ratio} tokens and two halves of channels, got {list(kv.shape)}.")
+    n, D = T // ratio, C // 2 if overlap else C
+    out = np.empty((n, D), np.float32)
+    if not overlap or previous is None:
+        previous = np.empty((2, 0, C), np.float32)
+    before_kv, before_score = (floats(part) for part in previous)
+    if len(before_kv):
+        expect_shape("previous kv", before_kv, ratio, C)
+        expect_shape("previous score", before_score, ratio, C)
+    run = _pool if kv.size < SERIAL else _pool_all
+    run(floats(kv), floats(score), ratio, before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
+    return out
+
+
+@njit(parallel=True, cache=True)
+def _pool_all(kv, score, ratio, before_kv, before_score, out):
+    """float32 kv, score [n * ratio, C], before_ [ratio or 0, C] -> out [n, D]"""
+    for i in prange(len(out)):
+        _pool(kv, score, ratio, before_kv, before_score, out, i, i + 1)
+
+
+@njit(cache=True)
+def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
+    D = out.shape[1]
+    own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block
+    highest, total = np.empty(D, np.float32), np.empty(D, np.float32)
+    for i in range(start, stop):
+        for d in range(D):
+            highest[d], total[d], out[i, d] = -np.inf, 0, 0
+        # score.max(axis=1), over the first columns of the block before and the last of its own
+        if own and i > 0:
+            _raise(score, (i - 1) * ratio, ratio, 0, highest)
+        elif own and len(before_score):
+            _raise(before_score, 0, ratio, 0, highest)
+        _raise(score, i * ratio, ratio, own, highest)
+        # weight = exp(score - max);  sum(weight * kv), sum(weight)
+        if own and i > 0:
+            _add(kv, score, (i - 1) * ratio, ratio, 0, highest, total, out[i])
+        elif own and len(before_score):
+            _add(before_kv, before_score, 0, ratio, 0, highest, total, out[i])
+        _add(kv, score, i * ratio, ratio, own, highest, total, out[i])
+        for d in range(D):
+            out[i, d] /= total[d]
+
+
+@njit(cache=True)
+def _raise(score, first, ratio, column, highest):
+    for t in range(first, first + ratio):
+        row = score[t, column:]
+        for d in range(len(highest)):
+            highest[d] = row[d] if row[d] > highest[d] else highest[d]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _add(kv, score, first, ratio, column, highest, total, out):
+    for t in range(first, first + ratio):
+        scores, values = score[t, column:], kv[t, column:]
+        for d in range(len(out)):
+            weight = exp(scores[d] - highest[d])
+            total[d] += weight
+            out[d] += weight * values[d]

@@ -1,0 +1,40 @@
+"""What comes through a kernel's door: one kind of array, of the shape that the kernel will walk.
+
+Numba compiles a function anew for each array type it meets: read-only, strided and misaligned arrays are types of
+their own. Here they all become plain ones. Not here: what a shape means (the doors themselves).
+"""
+
+import numpy as np
+
+from v4mini.shapes import Refused
+
+SMALL = 1 << 14                 # numbers: copying fewer costs less than borrowing them
+
+
+def floats(x):                                          # [...] -> float32 [...], C order, aligned, writable
+    """The same numbers, copied only where needed. Kernels write to no input, so read-only memory is borrowed as it is."""
+    return plain(x, np.float32)
+
+
+def plain(x, dtype):                                    # [...] -> dtype [...], C order, aligned, writable
+    """As floats, for any dtype."""
+    if isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.carray:
+        return x
+    x = np.require(x, dtype, "CA")
+    if x.flags.writeable:
+        return x
+    return x.copy() if x.size <= SMALL else np.asarray(_Borrowed(x))
+
+
+def expect_shape(name, array, *sizes, hint=""):
+    """Refuse an array of another shape. shapes.expect says more; this is for what runs a few hundred times a token."""
+    if array.shape != sizes:
+        raise Refused(f"{name}: expected {list(sizes)}, got {list(array.shape)}. {hint}".rstrip())
+
+
+class _Borrowed:
+    """Memory of a read-only array, described as if it were writable; keeps the array alive."""
+
+    def __init__(self, x):
+        self.owner = x
+        self.__array_interface__ = {"shape": x.shape, "typestr": x.dtype.str, "data": (x.ctypes.data, False), "version": 3}

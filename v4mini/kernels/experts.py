@@ -1,0 +1,116 @@
+"""Twins of ops/experts.py: clamped SwiGLU between matrix products, and tokens sorted by expert once.
+
+The products themselves are the backend's `linear`: BLAS, or a matrix-vector product that reads packed weights.
+Not here: who chose (route.py), packed weights (packed.py).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.vector import exp
+from v4mini.shapes import Refused
+
+SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+ROWS = 16                       # rows a thread takes at a time
+COLUMNS = 64                    # columns of the sum a thread takes at a time: no two threads meet in one number
+
+
+def swiglu(gate, up, limit, weight=None):               # [T, inter] twice, [T] -> [T, inter]
+    """Twin of ops.experts.swiglu; `weight` scales rows in the same pass. Threads share out rows."""
+    T, inter = gate.shape
+    expect_shape("up", up, T, inter)
+    weight = np.ones(T, np.float32) if weight is None else floats(weight)
+    expect_shape("weight", weight, T)
+    out = np.empty((T, inter), np.float32)
+    limit = np.float32(limit if limit > 0 else np.inf)
+    if out.size < SERIAL:
+        _swiglu(floats(gate), floats(up), float(limit), weight, out, 0, T)
+    else:
+        _swiglu_all(floats(gate), floats(up), float(limit), weight, out)
+    return out
+
+
+def expert(x, w, limit, linear, weight=None):           # [T, D] -> [T, D]
+    """Twin of ops.experts.expert."""
+    return linear(swiglu(linear(x, w.w1), linear(x, w.w3), limit, weight), w.w2)
+
+
+def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T, K] -> [T, D]
+    """Twin of ops.experts.experts. Threads share out columns of the sum, so a token's experts add up in a fixed order."""
+    (T, D), K = x.shape, chosen.shape[1]
+    expect_shape("chosen", chosen, T, K)
+    expect_shape("weights", weights, T, K)
+    y = np.zeros((T, D), np.float32)
+    if not chosen.size:
+        return y
+    if T == 1:
+        for number, weight in sorted(zip(chosen[0].tolist(), weights[0])):
+            y += expert(x, pool[number], limit, linear, np.array([weight], np.float32))
+        return y
+    chosen, weights = plain(chosen, np.int64), floats(weights)
+    if chosen.min() < 0 or chosen.max() >= len(pool):
+        raise Refused(f"chosen: expected experts 0 to {len(pool) - 1}, got {chosen.min()} to {chosen.max()}.")
+    starts, tokens, sorted_weights = _by_expert(chosen, weights, len(pool))
+    for number in np.flatnonzero(np.diff(starts)):
+        mine = slice(starts[number], starts[number + 1])
+        z = expert(x[tokens[mine]], pool[number], limit, linear, sorted_weights[mine])
+        run = _add_rows if z.size < SERIAL else _add_rows_all
+        run(z, tokens[mine], y)
+    return y
+
+
+@njit(cache=True)
+def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts [E + 1], tokens [T K], weights [T K]
+    """A counting sort: expert e has tokens[starts[e]: starts[e + 1]], in rising order."""
+    T, K = chosen.shape
+    starts = np.zeros(E + 1, np.int64)
+    for t in range(T):
+        for slot in range(K):
+            starts[chosen[t, slot] + 1] += 1
+    for e in range(E):
+        starts[e + 1] += starts[e]
+    place, tokens, by_expert = starts.copy(), np.empty(T * K, np.int64), np.empty(T * K, np.float32)
+    for t in range(T):
+        for slot in range(K):
+            e = chosen[t, slot]
+            tokens[place[e]], by_expert[place[e]] = t, weights[t, slot]
+            place[e] += 1
+    return starts, tokens, by_expert
+
+
+@njit(parallel=True, cache=True)
+def _add_rows_all(z, tokens, y):                        # y[tokens] += z
+    for block in prange((y.shape[1] + COLUMNS - 1) // COLUMNS):
+        _add_columns(z, tokens, y, block * COLUMNS, min(y.shape[1], (block + 1) * COLUMNS))
+
+
+@njit(cache=True)
+def _add_rows(z, tokens, y):
+    _add_columns(z, tokens, y, 0, y.shape[1])
+
+
+@njit(cache=True)
+def _add_columns(z, tokens, y, start, stop):
+    for i in range(len(tokens)):
+        row, total = z[i, start:stop], y[tokens[i], start:stop]
+        for d in range(stop - start):
+            total[d] += row[d]
+
+
+@njit(parallel=True, cache=True)
+def _swiglu_all(gate, up, limit, weight, out):
+    for block in prange((len(gate) + ROWS - 1) // ROWS):
+        _swiglu(gate, up, limit, weight, out, block * ROWS, min(len(gate), (block + 1) * ROWS))
+
+
+@njit(cache=True)
+def _swiglu(gate, up, limit, weight, out, start, stop):  # float32 [T, inter] twice, float, [T] -> out [T, inter]
+    most = np.float32(limit)
+    for t in range(start, stop):
+        for i in range(gate.shape[1]):
+            # gate = minimum(gate, limit);  up = clip(up, -limit, limit): comparisons that let NaN pass
+            g = most if gate[t, i] > most else gate[t, i]
+            u = most if up[t, i] > most else -most if up[t, i] < -most else up[t, i]
+            # gate / (1 + exp(-gate)) * up * weight
+            out[t, i] = g / (np.float32(1) + exp(-g)) * u * weight[t]

@@ -1,0 +1,149 @@
+"""What several kernels do in vector registers: small matrix products, and exponentials.
+
+After an edit here delete this folder's __pycache__: Numba's cache looks at the file of the kernel that calls, not at this one.
+(So all other helpers live in their kernel's file.) Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+EXP = tuple(map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5, 1, 1)))
+HALF, MOST, ZERO, INF = np.float32(0.5), np.float32(87), np.float32(0), np.float32(np.inf)
+
+
+@njit(cache=True)
+def exp(x):
+    """e^x to 2 units in the last place, from operations that run on 16 numbers at once; below -87 it is 0, above 87 inf.
+
+    e^x = 2^n e^r with |r| <= ln(2) / 2. Source: Cephes, expf.
+    """
+    small = x if -MOST <= x <= MOST else ZERO           # NaN too: it has no integer part
+    n = np.floor(small * LOG2_E + HALF)
+    r = small - n * LN2_HIGH - n * LN2_LOW
+    p = EXP[0]
+    for c in EXP[1:]:
+        p = p * r + c
+    power = np.int32((np.int32(n) + 127) << 23).view(np.float32)        # 2^n by its bits
+    if -MOST <= x <= MOST:
+        return p * power
+    return ZERO if x < ZERO else x + INF                # NaN + inf is NaN
+
+
+F32, LANES = ir.FloatType(), 16
+ROWS, COLUMNS = (4, 1), (4 * LANES, LANES, 1)           # block sizes; the largest has 16 vectors of sums, for 8 reads a step
+
+
+@intrinsic
+def add_products(typingctx, a, b, out):
+    """out += a @ b, for float32 a [R, K], b [K, n], out [R, n]; rows may lie apart, neighbours in a row may not.
+
+    The same loop in Numba reads and writes its sums at every step. This one keeps them in registers, as BLAS does, and can be
+    called from inside a kernel. Each sum runs along K in order, whatever is computed beside it.
+    """
+    def generate(context, builder, sig, args):
+        a, b, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
+        steps, = cgutils.unpack_tuple(builder, b.shape, 2)[:1]
+        rows, columns = cgutils.unpack_tuple(builder, out.shape, 2)
+        for row, R in _blocks(builder, rows, ROWS):
+            for column, C in _blocks(builder, columns, COLUMNS):
+                kind = ir.VectorType(F32, LANES) if C > 1 else F32
+                at = range(0, C, LANES)                 # where the block's vectors begin
+                places = [_place(builder, out, row, r, column, c, kind) for r in range(R) for c in at]
+                sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
+                with cgutils.for_range(builder, steps) as loop:
+                    theirs = [builder.load(_place(builder, b, loop.index, 0, column, c, kind), align=4) for c in at]
+                    for r in range(R):
+                        mine = _everywhere(builder, builder.load(_place(builder, a, row, r, loop.index, 0, F32)), kind)
+                        for total, their in zip(sums[r * len(at):], theirs):
+                            product = builder.fmul(mine, their, flags=("contract",))
+                            builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+                for place, total in zip(places, sums):
+                    builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, b, out), generate
+
+
+@intrinsic
+def turn(typingctx, x, out):
+    """out[:, :n] = x.T, for float32 x [n, m], out [m, >= n]; rows may lie apart, neighbours in a row may not.
+
+    16 rows of 16 are turned in registers: log2(16) rounds swap what lies off the diagonal in squares of 1, 2, 4, 8.
+    Callers go through memory in order, so it also asks for the n rows behind x: they arrive while these are worked on.
+    """
+    def generate(context, builder, sig, args):
+        x, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
+        rows, columns = cgutils.unpack_tuple(builder, x.shape, 2)
+        for row, R in _blocks(builder, rows, (LANES, 1)):
+            for column, C in _blocks(builder, columns, (LANES, 1)):
+                kind = ir.VectorType(F32, LANES) if R == C == LANES else F32
+                places = [(r, c) for r in range(R) for c in range(0, C, LANES if R == C == LANES else 1)]
+                values = [builder.load(_place(builder, x, row, r, column, c, kind), align=4) for r, c in places]
+                if R == C == LANES:
+                    for r in range(R):
+                        prefetch(builder, _place(builder, x, builder.add(row, rows), r, column, 0, F32))
+                    values, places = _turned(builder, values), [(c, r) for r, c in places]
+                for value, (r, c) in zip(values, places):
+                    builder.store(value, _place(builder, out, column, c, row, r, kind), align=4)
+        return context.get_dummy_value()
+
+    return types.void(x, out), generate
+
+
+def _turned(builder, rows):                             # 16 vectors of 16 -> their transpose
+    rows, lanes = list(rows), range(LANES)
+    for side in (1, 2, 4, 8):
+        for i in lanes:
+            if not i & side:
+                a, b = rows[i], rows[i + side]
+                rows[i] = _shuffle(builder, a, b, [LANES + lane - side if lane & side else lane for lane in lanes])
+                rows[i + side] = _shuffle(builder, a, b, [LANES + lane if lane & side else lane + side for lane in lanes])
+    return rows
+
+
+def _shuffle(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+
+def _blocks(builder, length, sizes):                    # loops over 0..length, one for each size; yields (start, size)
+    start = length.type(0)
+    for size in sizes:
+        stop = builder.sub(length, builder.urem(builder.sub(length, start), length.type(size)))
+        with cgutils.for_range_slice(builder, start, stop, length.type(size), length.type) as (index, _):
+            yield index, size
+        start = stop
+
+
+def _place(builder, array, row, r, column, c, kind):    # -> where array[row + r, column + c:] begins
+    row, column = builder.add(row, row.type(r)), builder.add(column, column.type(c))
+    stride = cgutils.unpack_tuple(builder, array.strides, 2)[0]
+    offset = builder.add(builder.mul(row, stride), builder.mul(column, column.type(4)))
+    return builder.bitcast(cgutils.pointer_add(builder, array.data, offset), kind.as_pointer())
+
+
+def prefetch(builder, place):                           # ask memory for the line of 64 bytes around; any address will do
+    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [byte.type, *[ir.IntType(32)] * 3])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [byte, *(ir.IntType(32)(n) for n in (0, 2, 1))])         # to read, into the second cache, data
+
+
+def _everywhere(builder, number, kind):                 # one number in all lanes
+    if kind is F32:
+        return number
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+    return _shuffle(builder, first, first, [0] * LANES)
+
+
+if config.DISABLE_JIT:
+    def add_products(a, b, out):
+        """As above, in plain Python."""
+        out += a @ b
+
+    def turn(x, out):
+        """As above, in plain Python."""
+        out[:, : len(x)] = x.T
