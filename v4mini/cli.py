@@ -90,8 +90,8 @@ def lab(arguments):
 @main.command()
 @click.option("--hf", is_flag=True, help="Also sweep random configs against Hugging Face (needs the extra [parity]).")
 @click.option("--configs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Random configs of that sweep.")
+@click.option("--backend", default="numpy", show_default=True, help="Engine: numpy, numba or auto.")
 @click.option("--golden", type=click.Path(path_type=Path), help="Folder of the golden cases.  [default: data/golden]")
-@backend_option
 @json_option
 def verify(hf, configs, golden, backend, as_json):
     """Prove that this installation computes V4; exit 1 if it does not.
