@@ -1,7 +1,7 @@
 """Special tokens: each name once, with its id here and in the release.
 
 The bars are U+FF5C and the low lines U+2581, not | and _: look-alikes encode to other ids and nothing complains.
-Source: names from the release's encoding_dsv4.py; ids and flags from V4_FACTS 6.1 and two public ports that agree.
+Source: names from the release's encoding_dsv4.py; ids and flags as in two public ports that agree.
 With the real model, ids come from its own tokenizer.json (Tokenizer.special); this table is for the bundled one.
 Not here: where a chat puts them, vocabularies.
 """
