@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 
 from v4mini import __version__
+from v4mini.bench.roof import median_seconds
 from v4mini.planning.flops import span_flops
 
 FIRST = 4096                                            # tokens of the first line of the log
@@ -29,15 +30,15 @@ def resident_bytes():                                   # -> bytes now in memory
 def rates(model, probe=1024):                           # -> {"flat", "growing"}: FLOP/s
     """Seconds of a chunk at the start and of one behind 64 times as much text, so that each kind of work has its rate.
 
-    The long past is made of zeros put straight into a cache: reading it would take the time that is to be predicted.
+    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted.
     """
     config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
     cache = model.new_cache()
     model.prefill(ids, cache)
-    short = _seconds(lambda: model.prefill(ids, cache.copy()))
+    short = median_seconds(lambda: model.prefill(ids, cache.copy()), repeats=3)
     flat = sum(span_flops(config, probe, 2 * probe).values()) / short
     far = pretend_past(model, 64 * probe)
-    long = _seconds(lambda: model.prefill(ids, far.copy()))
+    long = median_seconds(lambda: model.prefill(ids, far.copy()), repeats=3)
     parts = span_flops(config, 64 * probe, 65 * probe)
     growing = (parts["index"] + parts["hca"]) / max(1e-9, long - (sum(parts.values()) - parts["index"] - parts["hca"]) / flat)
     return {"flat": flat, "growing": growing}
@@ -60,15 +61,6 @@ def pretend_past(model, tokens):                        # -> Cache of `tokens` r
             cache.extend(layer, "index_keys" if name else "entries", rows(tokens // ratio, own))
     cache.commit(tokens)
     return cache
-
-
-def _seconds(work, repeats=3):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 2]
 
 
 def million(model, tokens=1 << 20, steps=64, progress=None):       # yields dict
