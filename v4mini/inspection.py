@@ -1,4 +1,4 @@
-"""What `v4mini inspect` reports, as plain data. Not here: printing (cli.py)."""
+"""What `v4mini inspect` reports, as plain data. Not here: printing (cli/)."""
 
 from collections import Counter, defaultdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `v4mini doctor` finds out about this machine, as plain data. Not here: printing (cli.py)."""
+"""What `v4mini doctor` finds out about this machine, as plain data. Not here: printing (cli/)."""
 
 import importlib.metadata
 import os

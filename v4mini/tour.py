@@ -1,4 +1,4 @@
-"""What `v4mini tour` says, paragraph by paragraph. Not here: printing (cli.py)."""
+"""What `v4mini tour` says, paragraph by paragraph. Not here: printing (cli/)."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """A very long text, read and continued on this machine: time and memory at every doubling, beside what the FLOPs predict.
 
 Two rates are measured before the run (dense work, and work per entry already stored) and never fitted to it.
-Not here: the model's own code; printing (cli.py).
+Not here: the model's own code; printing (cli/).
 """
 
 import platform

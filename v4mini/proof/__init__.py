@@ -1,6 +1,6 @@
 """Proof that this installation computes V4: against DeepSeek's own numbers, and against Hugging Face.
 
-Not here: printing the result (cli.py), tests of single operations (tests/).
+Not here: printing the result (cli/), tests of single operations (tests/).
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ FLOORS = (                  # from the roof down: what the floor is for, its roo
     ("formulas, and where numbers come from", ("ops", "weights")),
     ("the ground", ("numerics", "config.py", "shapes.py")),
 )
-GARDEN = ("text", "trace.py", "viz", "lessons", "cli.py")
+GARDEN = ("text", "trace.py", "viz", "lessons", "cli/")
 
 
 def draw_house(ax, path=("config.py", "weights", "ops", "layers", "model.py", "inference")):

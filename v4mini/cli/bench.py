@@ -1,0 +1,131 @@
+"""bench: prefill, decode, million. Not here: the measuring (bench/)."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from v4mini import Config, Refused
+from v4mini.cli.front import backend_option, json_option, main
+from v4mini.viz.tables import human_bytes, text_table
+
+
+@main.group()
+def bench():
+    """Measure this machine: prefill, decode, kernels, a million tokens.
+
+    Every number stands beside what the FLOPs or bytes allow here; compare ratios of one run, not seconds of two machines.
+    """
+
+
+def bench_options(command):
+    for option in (
+            click.option("--lengths", default="512,2048,8192", show_default=True, help="Tokens, separated by commas."),
+            click.option("--against", multiple=True, type=click.Choice(["numpy", "hf"]), help="Also run these, in the same run."),
+            click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100)),
+            click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")):
+        command = option(command)
+    return json_option(command)
+
+
+@bench.command()
+@bench_options
+def prefill(lengths, against, repeats, plot, as_json):
+    """Tokens per second of reading a text, 12M model, float32."""
+    _race("prefill", lengths, against, repeats, plot, as_json)
+
+
+@bench.command()
+@bench_options
+def decode(lengths, against, repeats, plot, as_json):
+    """Milliseconds per new token behind a text, 12M model, float32."""
+    _race("decode", lengths, against, repeats, plot, as_json)
+
+
+def _race(what, lengths, against, repeats, plot, as_json):
+    from v4mini.bench.race import race, ratios
+    from v4mini.bench.roof import ceilings
+
+    roof, laps = ceilings(), []
+    engines = ["numba", *against]
+    for lap in race(Config.bench(), what, _numbers(lengths), engines, roof, repeats):
+        laps.append(lap)
+        if not as_json:
+            click.echo(f"{lap.tokens:>9,}  {lap.engine:<6}  {lap.failure or _lap_text(lap)}", err=True)
+    faster = {name: ratios(laps, "numba", name) for name in against}
+    if plot:
+        from v4mini.viz.speed import save_race
+
+        save_race(laps, plot)
+    if as_json:
+        click.echo(json.dumps({"ceilings": roof, "laps": [vars(lap) for lap in laps],
+                               "ratios": [{"against": name, "what": w, "tokens": t, "times": r}
+                                          for name, pairs in faster.items() for (w, t), r in pairs.items()]}, indent=1))
+        return
+    click.echo(f"ceilings here: {roof['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
+               f"{roof['read_bytes'] / 1e9:.1f} GB/s read\n")
+    click.echo(text_table(["tokens", "engine", "seconds", "tokens/s", "GFLOP/s", "of ceiling", "peak memory"],
+                          [[lap.tokens, lap.engine, lap.seconds, lap.tokens_per_second, lap.gflops,
+                            "" if lap.share is None else f"{lap.share:.0%}",
+                            lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
+    for name, pairs in faster.items():
+        for (w, t), times in pairs.items():
+            click.echo(f"{w} at {t:,} tokens: numba is {times:.1f} times as fast as {name}")
+
+
+def _lap_text(lap):
+    return f"{lap.tokens_per_second:,.0f} tokens/s, peak {human_bytes(lap.peak_bytes)}"
+
+
+def _numbers(text):
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise Refused(f"--lengths: expected numbers such as 512,2048, got {text!r}. Separate them by commas.")
+    return numbers
+
+
+@bench.command(name="million")
+@click.option("--tokens", default=1 << 20, show_default=True, type=click.IntRange(4096))
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append each line as JSON to this file.")
+@backend_option
+@json_option
+def bench_million(tokens, log, backend, as_json):
+    """Read a million tokens on this machine, then go on speaking: time and memory at every doubling."""
+    from v4mini.bench.million import million
+    from v4mini.inference.cached import CachedModel
+    from v4mini.inference.load import choose_backend
+    from v4mini.weights.random import random_tensors
+    from v4mini.weights.tree import build
+
+    config = Config.bench()
+    model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(backend))
+    started = time.perf_counter()
+
+    def progress(done):
+        if sys.stderr.isatty():
+            click.echo(f"\r{done:,} of {tokens:,} tokens, {time.perf_counter() - started:.0f} s ", nl=False, err=True)
+    for line in million(model, tokens, progress=progress):
+        if sys.stderr.isatty():
+            click.echo("\r\033[K", nl=False, err=True)
+        if log:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        click.echo(json.dumps(line) if as_json else _million_text(line))
+
+
+def _million_text(line):
+    if line["what"] == "start":
+        return (f"{line['engine']} on {line['system']}: {line['flat_gflops']:.0f} GFLOP/s of work that does not grow, "
+                f"{line['growing_gflops']:.0f} of work that does\n"
+                "     tokens   tokens/s  predicted   total s      cache   resident")
+    if line["what"] == "prefill":
+        return (f"{line['to']:>11,}  {line['tokens_per_second']:>9,.0f}  {line['predicted_tokens_per_second']:>9,.0f}  "
+                f"{line['total_seconds']:>8,.1f}  {human_bytes(line['cache_bytes']):>9}  "
+                f"{human_bytes(line['resident_bytes']):>9}")
+    return (f"then one token at a time: {line['median_ms']:.2f} ms each (median), cache {human_bytes(line['cache_bytes'])}, "
+            f"resident {human_bytes(line['resident_bytes'])}")

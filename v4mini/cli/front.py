@@ -1,0 +1,56 @@
+"""What all commands share: the group that turns refusals into one sentence, the common options, where data/ is.
+
+Not here: any command.
+"""
+
+import sys
+
+import click
+
+from v4mini import Refused, __version__
+
+
+class Plain(click.Group):
+    """Turns refusals into one sentence on stderr."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except Refused as error:
+            _fail(str(error))
+        except MemoryError:
+            _fail("out of memory. Try a smaller model or a shorter text; v4mini doctor shows what is free.")
+        except BrokenPipeError:
+            sys.stderr.close()                          # the reader (head, less) has left: nothing to say
+            sys.exit(0)
+        except OSError as error:
+            _fail(f"{error.filename or 'file'}: {error.strerror or error}.")
+
+
+def _fail(sentence):
+    click.echo(f"v4mini: {sentence}", err=True)
+    sys.exit(2)
+
+
+@click.group(cls=Plain, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="v4mini")
+def main():
+    """DeepSeek-V4 from an empty notebook cell to the real weights.
+
+    Start with `v4mini tour`, then `v4mini lab`.
+    """
+
+
+def data_folder():
+    """The project's data/, wherever the command runs."""
+    from v4mini.lessons.places import data_folder
+
+    return data_folder()
+
+
+def json_option(command):
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
+
+
+def backend_option(command):
+    return click.option("--backend", default="auto", show_default=True, help="Engine: auto, numba or numpy.")(command)
