@@ -1,14 +1,19 @@
 """The benchmark measures what it says; how fast anything is, no test asserts."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from v4mini.bench.million import million, pretend_past
+from v4mini.bench.kernels import Timing, kernel_times
+from v4mini.bench.million import million, pretend_past, read_log
 from v4mini.bench.race import Lap, race, ratios, run_worker
 from v4mini.bench.worker import measure
 from v4mini.config import Config
-from v4mini.viz.speed import save_race
+from v4mini.shapes import Refused
+from v4mini.viz.speed import save_kernels, save_race
 
 TINY = Config.tiny().replace(n_mtp_layers=0)
 ROOF = {"gemm_flops": 1e10, "read_bytes": 1e10}
@@ -45,11 +50,19 @@ def test_a_race_can_be_drawn(tmp_path):
     assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_log_of_a_long_text_has_a_line_per_doubling(tiny):
-    lines = list(million(tiny, tokens=8192, steps=2))
+def test_the_log_of_a_long_text_has_a_line_per_doubling(tiny, tmp_path):
+    lines = list(million(tiny, tokens=8192, steps=2, far=8))
     assert [line["what"] for line in lines] == ["start", "prefill", "prefill", "decode"]
     assert [line.get("to") for line in lines[1:3]] == [4096, 8192] and lines[-1]["tokens"] == 8194
-    json.dumps(lines)
+    (log := tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_log(log) == lines
+
+
+@pytest.mark.parametrize("text", ["", "hello", "[1]", '{"what": "start"}\n{"what": "prefill"}', '{"no": 1}'])
+def test_what_is_no_log_of_a_whole_run_is_refused(text, tmp_path):
+    (log := tmp_path / "log.jsonl").write_text(text)
+    with pytest.raises(Refused, match="expected"):
+        read_log(log)
 
 
 def test_a_pretended_past_is_as_long_as_asked(tiny):
@@ -57,3 +70,30 @@ def test_a_pretended_past_is_as_long_as_asked(tiny):
     assert cache.length == 1024 and cache.nbytes == pretend_past(tiny, 1024).nbytes
     tiny.prefill([1, 2, 3], cache)
     assert cache.length == 1027
+
+
+@pytest.mark.slow
+def test_every_kernel_is_timed_beside_its_roof(tmp_path):
+    timings = list(kernel_times(ROOF, repeats=1, tokens=64))
+    assert len({timing.name for timing in timings}) == len(timings) == 14
+    assert all(timing.seconds > 0 and timing.share > 0 and timing.bound in ("compute", "read") for timing in timings)
+    assert timings[-1].name == "one Flash layer" and timings[-1].numpy_seconds is None
+
+
+def test_kernels_can_be_drawn(tmp_path):
+    timings = [Timing("rope", "2 x 3", 0.1, 0.2, "read", 0.5), Timing("route", "2", 0.1, None, "compute", 0.1)]
+    save_kernels(timings, tmp_path / "k.png")
+    assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_after_warming_up_nothing_is_left_to_compile(tmp_path):
+    def compiled(*command):
+        command = [sys.executable, "-c", "from v4mini.cli import main; main()", *command]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+        return len(list(tmp_path.rglob("*.nbc")))
+    warm = compiled("doctor", "--warm")
+    assert warm > 20
+    assert compiled("generate", "import", "-n", "3") == warm
+    assert compiled("bench", "million", "--tokens", "4096") == warm

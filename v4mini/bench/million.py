@@ -4,6 +4,8 @@ Two rates are measured before the run (dense work, and work per entry already st
 Not here: the model's own code; printing (cli/).
 """
 
+import json
+import os
 import platform
 import time
 from datetime import date
@@ -13,8 +15,10 @@ import numpy as np
 from v4mini import __version__
 from v4mini.bench.roof import median_seconds
 from v4mini.planning.flops import span_flops
+from v4mini.shapes import Refused
 
 FIRST = 4096                                            # tokens of the first line of the log
+PROBE, FAR = 1024, 256                                  # tokens of a measured chunk; how many chunks lie before the far one
 
 
 def resident_bytes():                                   # -> bytes now in memory, files mapped included
@@ -27,19 +31,20 @@ def resident_bytes():                                   # -> bytes now in memory
         return 0
 
 
-def rates(model, probe=1024):                           # -> {"flat", "growing"}: FLOP/s
-    """Seconds of a chunk at the start and of one behind 64 times as much text, so that each kind of work has its rate.
+def rates(model, probe=PROBE, far=FAR):                 # -> {"flat", "growing"}: FLOP/s
+    """Seconds of a chunk at the start and of one behind `far` times as much text, so that each kind of work has its rate.
 
-    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted.
+    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted. It is long
+    enough for growing work to be most of the chunk; otherwise its rate would be a small difference of two large times.
     """
     config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
     cache = model.new_cache()
     model.prefill(ids, cache)
     short = median_seconds(lambda: model.prefill(ids, cache.copy()), repeats=3)
     flat = sum(span_flops(config, probe, 2 * probe).values()) / short
-    far = pretend_past(model, 64 * probe)
-    long = median_seconds(lambda: model.prefill(ids, far.copy()), repeats=3)
-    parts = span_flops(config, 64 * probe, 65 * probe)
+    past = pretend_past(model, far * probe)
+    long = median_seconds(lambda: model.prefill(ids, past.copy()), repeats=3)
+    parts = span_flops(config, far * probe, (far + 1) * probe)
     growing = (parts["index"] + parts["hca"]) / max(1e-9, long - (sum(parts.values()) - parts["index"] - parts["hca"]) / flat)
     return {"flat": flat, "growing": growing}
 
@@ -63,13 +68,13 @@ def pretend_past(model, tokens):                        # -> Cache of `tokens` r
     return cache
 
 
-def million(model, tokens=1 << 20, steps=64, progress=None):       # yields dict
+def million(model, tokens=1 << 20, steps=64, progress=None, far=FAR):      # yields dict
     """Prefill `tokens` random tokens, then decode `steps` more. A dict per doubling and one for decoding: lines of a log."""
     config = model.config
-    measured = rates(model)
+    measured = rates(model, far=far)
     yield {"what": "start", "date": date.today().isoformat(), "version": __version__, "machine": platform.machine(),
-           "system": platform.platform(), "python": platform.python_version(), "engine": model.ops.name, "tokens": tokens,
-           "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9}
+           "system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version(), "engine": model.ops.name,
+           "tokens": tokens, "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9}
     cache, rng = model.new_cache(), np.random.default_rng(0)
     begin, mark = time.perf_counter(), min(FIRST, tokens)
     while cache.length < tokens:
@@ -96,3 +101,15 @@ def _line(config, measured, start, cache, seconds, total):
             "tokens_per_second": (cache.length - start) / seconds,
             "predicted_tokens_per_second": (cache.length - start) / predicted,
             "gflops": sum(parts.values()) / seconds / 1e9, "cache_bytes": cache.nbytes, "resident_bytes": resident_bytes()}
+
+
+def read_log(path):                                     # -> [dict], as `million` gave them
+    """The lines of one run's log. Raises Refused for a file that is not one, or for a run that was stopped."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        kinds = [line["what"] for line in lines]
+    except (ValueError, TypeError, KeyError):
+        raise Refused(f"{path}: expected a log of v4mini bench million, a JSON object a line. Write one with --log.") from None
+    if kinds[:1] != ["start"] or kinds[-1:] != ["decode"] or set(kinds[1:-1]) != {"prefill"}:
+        raise Refused(f"{path}: expected one run from start to decode, got {' '.join(kinds)[:80] or 'nothing'}. Use a new file.")
+    return lines

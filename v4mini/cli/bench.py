@@ -1,4 +1,4 @@
-"""bench: prefill, decode, million. Not here: the measuring (bench/)."""
+"""bench: prefill, decode, kernels, million. Not here: the measuring (bench/)."""
 
 import json
 import sys
@@ -64,8 +64,7 @@ def _race(what, lengths, against, repeats, plot, as_json):
                                "ratios": [{"against": name, "what": w, "tokens": t, "times": r}
                                           for name, pairs in faster.items() for (w, t), r in pairs.items()]}, indent=1))
         return
-    click.echo(f"ceilings here: {roof['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
-               f"{roof['read_bytes'] / 1e9:.1f} GB/s read\n")
+    _say_ceilings(roof)
     click.echo(text_table(["tokens", "engine", "seconds", "tokens/s", "GFLOP/s", "of ceiling", "peak memory"],
                           [[lap.tokens, lap.engine, lap.seconds, lap.tokens_per_second, lap.gflops,
                             "" if lap.share is None else f"{lap.share:.0%}",
@@ -89,6 +88,41 @@ def _numbers(text):
     return numbers
 
 
+@bench.command(name="kernels")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")
+@json_option
+def bench_kernels(repeats, plot, as_json):
+    """Each kernel beside NumPy's formula and beside this machine's roofs. Needs about 2 GB of memory."""
+    from v4mini.bench.kernels import kernel_times
+    from v4mini.bench.roof import ceilings
+
+    roof, timings = ceilings(), []
+    for timing in kernel_times(roof, repeats):
+        timings.append(timing)
+        if sys.stderr.isatty():
+            click.echo(f"\r\033[K{timing.name}: {timing.share:.0%} of its roof", nl=False, err=True)
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    if plot:
+        from v4mini.viz.speed import save_kernels
+
+        save_kernels(timings, plot)
+    if as_json:
+        click.echo(json.dumps({"ceilings": roof, "kernels": [vars(timing) for timing in timings]}, indent=1))
+        return
+    _say_ceilings(roof)
+    click.echo(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of that roof"],
+                          [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
+                            f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
+                           for t in timings]))
+
+
+def _say_ceilings(roof):
+    click.echo(f"ceilings here: {roof['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
+               f"{roof['read_bytes'] / 1e9:.1f} GB/s read\n")
+
+
 @bench.command(name="million")
 @click.option("--tokens", default=1 << 20, show_default=True, type=click.IntRange(4096))
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append each line as JSON to this file.")
@@ -102,7 +136,7 @@ def bench_million(tokens, log, backend, as_json):
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
 
-    config = Config.bench()
+    config = Config.bench().replace(max_seq_len=2 * tokens)             # room to go on speaking
     model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(backend))
     started = time.perf_counter()
 

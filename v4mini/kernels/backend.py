@@ -27,9 +27,7 @@ class NumbaBackend(Backend):
     # ---- products with weights ----
 
     def linear(self, x, weight):
-        if self.simulate and weight.is_quantised:
-            x = blocks.round_activations(x)
-        return linear.linear(x, weight)
+        return linear.linear(self._rounded(x, weight), weight)
 
     def grouped_linear(self, x, weight, groups):
         return linear.grouped_linear(x, weight, groups)
@@ -76,4 +74,9 @@ class NumbaBackend(Backend):
         return experts.expert(x, w, limit, self.linear)
 
     def experts(self, x, chosen, weights, pool, limit):
+        if chosen.shape[0] == 1 and chosen.size:
+            return experts.experts_of_one(x, chosen, weights, pool, limit, self._rounded)
         return experts.experts(x, chosen, weights, pool, limit, self.linear)
+
+    def _rounded(self, x, weight):
+        return blocks.round_activations(x) if self.simulate and weight.is_quantised else x

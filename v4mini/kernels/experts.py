@@ -7,6 +7,7 @@ Not here: who chose (route.py), packed weights (packed.py).
 import numpy as np
 from numba import njit, prange
 
+from v4mini.kernels import packed
 from v4mini.kernels.door import expect_shape, floats, plain
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
@@ -44,10 +45,6 @@ def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T
     y = np.zeros((T, D), np.float32)
     if not chosen.size:
         return y
-    if T == 1:
-        for number, weight in sorted(zip(chosen[0].tolist(), weights[0])):
-            y += expert(x, pool[number], limit, linear, np.array([weight], np.float32))
-        return y
     chosen, weights = plain(chosen, np.int64), floats(weights)
     if chosen.min() < 0 or chosen.max() >= len(pool):
         raise Refused(f"chosen: expected experts 0 to {len(pool) - 1}, got {chosen.min()} to {chosen.max()}.")
@@ -58,6 +55,16 @@ def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T
         run = _add_rows if z.size < SERIAL else _add_rows_all
         run(z, tokens[mine], y)
     return y
+
+
+def experts_of_one(x, chosen, weights, pool, limit, rounded):       # [1, D], [1, K] int, [1, K] -> [1, D]
+    """The same for a single token, whose experts are read side by side: rounded(rows, weight) is the engine's way with inputs."""
+    expect_shape("weights", weights, 1, chosen.shape[1])
+    order = np.argsort(chosen[0], kind="stable")
+    mine = [pool[number] for number in chosen[0][order]]
+    up = packed.matvecs([weight for own in mine for weight in (own.w1, own.w3)], rounded(x, mine[0].w1))       # [2 K, inter]
+    hidden = swiglu(up[0::2], up[1::2], limit, weights[0][order])
+    return packed.matvecs([own.w2 for own in mine], rounded(hidden, mine[0].w2)).sum(axis=0, keepdims=True)
 
 
 @njit(cache=True)

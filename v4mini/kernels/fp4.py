@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, prange, types
+from numba import carray, config, njit, prange, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
@@ -24,16 +24,22 @@ LANES = 16                      # low (and high) nibbles of one block of 32 weig
 PAIRS = TABLE[np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1)]     # [256, 2]: both values of every byte
 
 
-def matvec(codes, scale, x, out):                       # uint8 [n, in / 2], [n, in / 32], float32 [in] -> out [n]
-    """out = weights @ x. Threads share out rows."""
-    pairs = x.reshape(-1, LANES, 2)                     # [blocks, 16, 2]: an even index lies in a low nibble
-    even, odd = np.ascontiguousarray(pairs[:, :, 0]), np.ascontiguousarray(pairs[:, :, 1])
-    codes = codes.reshape(*scale.shape, LANES)          # [n, blocks, 16]
-    few = (0, len(out)) if codes.nbytes < SERIAL else ()
-    if table_lookup():
-        (_rows_by_table if few else _matvec_by_table)(codes, scale, even, odd, out, *few)
+def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for each of m, float32 [m or 1, in] -> out [m, n]
+    """out[i] = weights[i] @ x[i], or @ x[0] for all. Threads share out the rows of all: they are woken once, not m times."""
+    pairs = x.reshape(len(x), -1, LANES, 2)             # [., blocks, 16, 2]: an even index lies in a low nibble
+    even, odd = np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
+    codes = [own.reshape(*scale.shape, LANES) for own, scale in zip(codes, scales)]         # [n, blocks, 16]
+    if config.DISABLE_JIT or sum(own.nbytes for own in codes) < SERIAL:
+        run = _rows_by_table if table_lookup() else _rows_by_bits
+        for i, (own, scale) in enumerate(zip(codes, scales)):
+            run(own, scale, even[i % len(x)], odd[i % len(x)], out[i], 0, out.shape[1])
     else:
-        (_rows_by_bits if few else _matvec_by_bits)(codes, scale, even, odd, out, *few)
+        run = _matvecs_by_table if table_lookup() else _matvecs_by_bits
+        run(_addresses(codes), _addresses(scales), even, odd, out)
+
+
+def _addresses(arrays):                                 # -> uint64 [m]; a list of arrays would be unpacked at every call
+    return np.array([array.__array_interface__["data"][0] for array in arrays], np.uint64)
 
 
 def decode(codes, scale, out):                          # uint8 [n, in / 2], [n, in / 32] -> out [n, in]
@@ -51,10 +57,23 @@ def table_lookup():                                     # -> "avx512f", "avx2" o
     return next((name for name in ("avx512f", "avx2") if f"+{name}" in features), None)
 
 
+@intrinsic
+def _bytes_at(typingctx, address):
+    """The address as a pointer to bytes."""
+    def generate(context, builder, sig, args):
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.CPointer(types.uint8)(address), generate
+
+
 @njit(parallel=True, cache=True)
-def _matvec_by_bits(codes, scale, even, odd, out):      # uint8 [n, B, 16], [n, B], float32 [B, 16] twice -> out [n]
-    for block in prange((len(codes) + ROWS - 1) // ROWS):
-        _rows_by_bits(codes, scale, even, odd, out, block * ROWS, min(len(codes), (block + 1) * ROWS))
+def _matvecs_by_bits(codes, scales, even, odd, out):    # addresses [m] twice, float32 [m or 1, B, 16] twice -> out [m, n]
+    n, blocks = out.shape[1], even.shape[1]
+    units = (n + ROWS - 1) // ROWS
+    for unit in prange(len(codes) * units):
+        i, start = unit // units, unit % units * ROWS
+        own, scale = carray(_bytes_at(codes[i]), (n, blocks, LANES)), carray(_bytes_at(scales[i]), (n, blocks))
+        _rows_by_bits(own, scale, even[i % len(even)], odd[i % len(odd)], out[i], start, min(n, start + ROWS))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
@@ -104,9 +123,13 @@ I32, F32 = ir.IntType(32), ir.FloatType()
 
 
 @njit(parallel=True, cache=True)
-def _matvec_by_table(codes, scale, even, odd, out):     # as _matvec_by_bits
-    for block in prange((len(codes) + ROWS - 1) // ROWS):
-        _rows_by_table(codes, scale, even, odd, out, block * ROWS, min(len(codes), (block + 1) * ROWS))
+def _matvecs_by_table(codes, scales, even, odd, out):   # as _matvecs_by_bits
+    n, blocks = out.shape[1], even.shape[1]
+    units = (n + ROWS - 1) // ROWS
+    for unit in prange(len(codes) * units):
+        i, start = unit // units, unit % units * ROWS
+        own, scale = carray(_bytes_at(codes[i]), (n, blocks, LANES)), carray(_bytes_at(scales[i]), (n, blocks))
+        _rows_by_table(own, scale, even[i % len(even)], odd[i % len(odd)], out[i], start, min(n, start + ROWS))
 
 
 @njit(cache=True)
@@ -121,7 +144,7 @@ def _rows_by_table(codes, scale, even, odd, out, start, stop):
 
 @intrinsic
 def _two_rows(typingctx, codes0, codes1, factor0, factor1, even, odd):
-    """Dot products of two rows with the same x, the body of _matvec_by_bits in vectors of 16. -> two float32"""
+    """Dot products of two rows with the same x, the body of _rows_by_bits in vectors of 16. -> two float32"""
     signature = types.UniTuple(types.float32, 2)(codes0, codes1, factor0, factor1, even, odd)
 
     def generate(context, builder, sig, args):

@@ -29,6 +29,10 @@ def grouped_linear(x, weight, groups):                  # [T, G * in], Matrix [G
         raise Refused(f"{weight.name}: expected {groups} groups of {width} numbers, got rows of {x.shape[1]}. "
                       "Is it from another config?")
     z = np.empty((T, groups * rows), np.float32)
+    if T <= FEW and not packed.is_dense(weight):
+        for t in range(T):
+            packed.matvec(weight, x[t].reshape(groups, width), z[t])
+        return z
     for g in range(groups):
         _product(x[:, g * width: (g + 1) * width], weight, g * rows, z[:, g * rows: (g + 1) * rows])
     return z
@@ -44,7 +48,7 @@ def _product(x, weight, first, out):                    # [T, in], weight's rows
             np.matmul(x, dense.T, out=out)
     elif T <= FEW:
         for t in range(T):
-            packed.matvec(weight, x[t], first, out[t])
+            packed.matvec(weight, x[t: t + 1], out[t])
     else:
         step = max(1, BLOCK // weight.shape[1])
         for start in range(0, n, step):

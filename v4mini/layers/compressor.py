@@ -5,6 +5,8 @@ Not here: the pooling (ops/compress.py), who reads the entries (layers/attention
 
 import numpy as np
 
+from v4mini.layers.memory import positions_of
+
 NAMES = {"entries": ("kv", "score"), "index_keys": ("index_kv", "index_score")}     # finished rows <- unfinished blocks
 
 
@@ -18,10 +20,13 @@ def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D]
     first, last = start // ratio, stop // ratio                         # blocks that this call finishes: first .. last - 1
     score = ops.linear(x, w.wgate) + w.ape[np.arange(start, stop) % ratio]
     kv, score = (memory.extend(layer, part, rows) for part, rows in zip(NAMES[name], (ops.linear(x, w.wkv), score)))
+    if first == last:
+        return memory.extend(layer, name, kv[:0, : len(w.norm)])
     before = len(kv) - (stop - first * ratio)                           # rows of the block before the first
     full = slice(before, before + (last - first) * ratio)
     previous = (kv[:before], score[:before]) if before else None
-    rows = ops.compress(kv[full], score[full], ratio, previous, overlap) if last > first else kv[:0, : len(w.norm)]
-    rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), np.arange(first, last) * ratio, freqs)
+    rows = ops.compress(kv[full], score[full], ratio, previous, overlap)
+    starts = positions_of(memory, np.arange(first, last) * ratio)
+    rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), starts, freqs)
     rows = ops.round_kv(rows, config.rope_head_dim) if name == "entries" else ops.round_index(rows)
     return memory.extend(layer, name, rows)

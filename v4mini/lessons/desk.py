@@ -37,6 +37,7 @@ def show(*names):
     """Print the source of functions, classes or methods of the library, as it is today: show("ops.rope.rope")."""
     for position, name in enumerate(names):
         thing = library_object(name)
+        thing = inspect.unwrap(getattr(thing, "py_func", thing))        # compiled or remembered: the function that is inside
         try:
             source, file = inspect.getsource(thing), inspect.getsourcefile(thing)
         except TypeError:

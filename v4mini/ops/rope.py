@@ -4,9 +4,12 @@ Pairs are neighbours, not halves as in Hugging Face's Llama: halves load fine an
 Not here: which layer uses which base (layers/attention.py).
 """
 
+from functools import cache
+
 import numpy as np
 
 
+@cache                                                  # a few short arrays, asked for by every layer at every token
 def frequencies(rd, theta, original_seq_len=0, factor=1.0, beta_fast=32.0, beta_slow=1.0):      # -> float32 [rd / 2]
     """Radians per token for each pair; with original_seq_len > 0 stretched by YaRN.
 
@@ -17,13 +20,18 @@ def frequencies(rd, theta, original_seq_len=0, factor=1.0, beta_fast=32.0, beta_
     steps = np.arange(0, rd, 2, dtype=np.float32) / np.float32(rd)
     f = np.float32(1.0) / np.power(np.float32(theta), steps)                            # [rd / 2]
     if original_seq_len == 0:
-        return f
+        return _shared(f)
     low, high = (rd * np.log(original_seq_len / (turns * 2 * np.pi)) / (2 * np.log(theta)) for turns in (beta_fast, beta_slow))
     low, high = max(np.floor(low), 0), min(np.ceil(high), rd - 1)
     span = max(high - low, 0.001)
     ramp = np.clip((np.arange(rd // 2, dtype=np.float32) - np.float32(low)) / np.float32(span), 0, 1)
     kept = np.float32(1.0) - ramp                                                       # 1: as it was, 0: slowed
-    return f / np.float32(factor) * (np.float32(1.0) - kept) + f * kept
+    return _shared(f / np.float32(factor) * (np.float32(1.0) - kept) + f * kept)
+
+
+def _shared(array):                                     # nobody may write into what others were given too
+    array.flags.writeable = False
+    return array
 
 
 def rope(x, positions, freqs, inverse=False):           # [T, ..., hd], [T] int, [rd / 2] -> [T, ..., hd]

@@ -22,3 +22,25 @@ def save_race(laps, path):
     figure = Figure(figsize=(6, 4), layout="constrained")
     draw_race(figure.subplots(), laps)
     figure.savefig(path, dpi=150)
+
+
+def draw_kernels(axes, timings):                        # timings: name, share, bound
+    """Share of its roof that each operation reaches; hatched where reading memory is the roof."""
+    names = [timing.name for timing in timings]
+    bars = axes.barh(names, [100 * timing.share for timing in timings], color="C0")
+    for bar, timing in zip(bars, timings):
+        if timing.bound == "read":
+            bar.set(hatch="//", facecolor="C1")
+    axes.bar_label(bars, fmt="%.0f", padding=2)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 110), xlabel="of its roof (%): plain, matrix products; hatched, reading memory")
+    return axes
+
+
+def save_kernels(timings, path):
+    """The same picture as a file, without a display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    draw_kernels(figure.subplots(), timings)
+    figure.savefig(path, dpi=150)

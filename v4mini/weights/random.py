@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from v4mini.numerics import e2m1, e4m3
-from v4mini.weights.spec import tensors
+from v4mini.numerics.matrix import Matrix
+from v4mini.weights.spec import TensorSpec, tensors
 from v4mini.weights.write import write_checkpoint
 
 ROWS_AT_ONCE = 1 << 21                  # numbers drawn at once: a tensor larger than memory can be written
@@ -24,16 +25,28 @@ def random_weights(config, path, seed=0, progress=None):            # -> path
 
     The same (config, seed) gives the same bytes. Raises Refused if the disk is too small.
     """
-    listed = []
-    for spec in tensors(config):
-        listed += [(name, dtype, shape, _chunks(spec, name, shape, seed)) for name, dtype, shape in spec.stored()]
-    return write_checkpoint(path, config, listed, {"weights": f"random, seed {seed}"}, progress)
+    return write_checkpoint(path, config, random_rows(tensors(config), seed), random_metadata(seed), progress)
+
+
+def random_rows(specs, seed=0):                                     # [TensorSpec] -> [(name, dtype, shape, chunks)]
+    """The tensors as `write_store` takes them, none of them drawn yet: each chunks() draws its rows, some at a time."""
+    return [(name, dtype, shape, _chunks(spec, name, shape, seed)) for spec in specs for name, dtype, shape in spec.stored()]
+
+
+def random_metadata(seed):                                          # -> what the files say of themselves
+    return {"weights": f"random, seed {seed}"}
 
 
 def random_tensors(config, seed=0):                                 # -> {stored name: array}
     """The same tensors in memory, for small configs."""
     return {name: np.concatenate(list(_chunks(spec, name, shape, seed)()))
             for spec in tensors(config) for name, _, shape in spec.stored()}
+
+
+def random_matrix(shape, format, seed=0):                           # -> Matrix
+    """One weight alone, as random_tensors would draw it."""
+    spec = TensorSpec("random.weight", shape, format, "matrix", "")
+    return Matrix(*(np.concatenate(list(_chunks(spec, name, rows, seed)())) for name, _, rows in spec.stored()))
 
 
 def _chunks(spec, name, shape, seed):               # -> a function that yields the tensor's rows, some at a time

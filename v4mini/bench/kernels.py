@@ -1,0 +1,137 @@
+"""Each kernel beside its NumPy formula and beside what this machine allows: `v4mini bench kernels`.
+
+The roof of an operation is the longer of two times: its FLOPs at the measured rate of matrix products, its bytes at the
+measured rate of reading. Not here: measuring the roofs (roof.py), the kernels themselves.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from v4mini.backend import Backend
+from v4mini.bench.million import pretend_past
+from v4mini.bench.roof import median_seconds
+from v4mini.config import Config
+from v4mini.inference.cached import CachedModel
+from v4mini.kernels.backend import NumbaBackend
+from v4mini.numerics.matrix import Matrix
+from v4mini.planning.flops import token_flops
+from v4mini.weights.random import random_matrix, random_tensors
+from v4mini.weights.spec import tensors
+from v4mini.weights.tree import Expert, HyperConnection, build
+
+PAST = 1 << 15                      # tokens before the measured ones
+POOL = 64                           # experts of the measured Flash layer: 0.8 GB, far more than any cache holds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One operation. `share` is of its roof; `numpy_seconds` is None where NumPy would only decode and multiply for minutes."""
+
+    name: str
+    shape: str
+    seconds: float
+    numpy_seconds: float | None
+    bound: str                      # "compute" or "read": which roof is the lower one
+    share: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed: call(ops) -> result; flops and bytes are what the formula needs, whoever computes it."""
+
+    name: str
+    shape: str
+    call: object
+    flops: float
+    bytes: float
+    numpy: bool = True
+
+
+def kernel_times(roof, repeats=5, tokens=512):          # yields Timing
+    """Every operation at the 12M model's sizes, then weights at Flash's, then one Flash layer."""
+    c, rng = Config.bench(), np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.standard_normal(shape, np.float32)
+    for case in (*_row_cases(c, tokens, draw), *_attention_cases(c, tokens, draw, rng), *_expert_cases(c, tokens, draw, rng),
+                 *_weight_cases(Config.flash(), draw), _flash_layer()):
+        yield _time(case, roof, repeats)
+
+
+def _time(case, roof, repeats):
+    seconds = median_seconds(partial(case.call, NumbaBackend()), repeats)
+    theirs = median_seconds(partial(case.call, Backend()), 3) if case.numpy else None
+    at_best = {"compute": case.flops / roof["gemm_flops"], "read": case.bytes / roof["read_bytes"]}
+    bound = max(at_best, key=at_best.get)
+    return Timing(case.name, case.shape, seconds, theirs, bound, at_best[bound] / seconds)
+
+
+def _row_cases(c, T, draw):                             # yields Case: what each token does for itself
+    H, hd, M = c.n_heads, c.head_dim, c.hc_mult
+    x, streams, q, y = draw(T, c.dim), draw(T, M, c.dim), draw(T, H, hd), draw(T, c.dim)
+    hc = HyperConnection(draw((2 + M) * M, M * c.dim) / 32, draw((2 + M) * M), np.ones(3, np.float32))
+    freqs, positions, post, comb = draw(c.rope_head_dim // 2), PAST + np.arange(T), draw(T, M), draw(T, M, M)
+    yield Case("rms_norm", f"{T} x {c.dim}", lambda ops: ops.rms_norm(x, x[0], 1e-6), 4 * x.size, 8 * x.size)
+    yield Case("rope", f"{T} x {H} x {hd}", lambda ops: ops.rope(q, positions, freqs), 6 * T * H * c.rope_head_dim, 8 * q.size)
+    yield Case("hc_pre", f"{T} x {M} x {c.dim}", lambda ops: ops.hc_pre(streams, hc, c.hc_sinkhorn_iters, 1e-6, 1e-6),
+               2 * streams.size * (len(hc.fn) + 1), 4 * streams.size)
+    yield Case("hc_post", f"{T} x {M} x {c.dim}", lambda ops: ops.hc_post(y, streams, post, comb),
+               2 * streams.size * (M + 1), 8 * streams.size)
+
+
+def _attention_cases(c, T, draw, rng):                  # yields Case: T tokens behind PAST others
+    H, hd, K, sparse, heavy = c.n_heads, c.head_dim, c.index_topk, (PAST + T) // 4, (PAST + T) // 128
+    q, rows, sink, entries = draw(T, H, hd), draw(T + c.window_size, hd), draw(H), draw(sparse, hd)
+    kv, picks, seen = draw(T, 2 * hd), np.sort(rng.integers(0, sparse, (T, K)), axis=1), np.full(T, heavy)
+    index = draw(T, c.index_n_heads, c.index_head_dim), draw(sparse, c.index_head_dim), draw(T, c.index_n_heads)
+    window, row = (q, rows, sink, c.window_size, hd**-0.5), 4 * T * H * hd
+    yield Case("compress", f"{T} to {T // 4} x {hd}", lambda ops: ops.compress(kv, kv, 4, None, True), 20 * T * hd, 16 * T * hd)
+    yield Case("index_topk", f"{T} tokens, {sparse:,} keys",
+               lambda ops: ops.index_topk(*index, (PAST + np.arange(T) + 1) // 4, K),
+               2 * T * c.index_n_heads * c.index_head_dim * sparse, 4 * index[1].size)
+    yield Case("attend: window", f"{T} tokens, {c.window_size} rows", lambda ops: ops.attend(*window),
+               row * c.window_size, 8 * q.size)
+    yield Case("attend: CSA", f"and {K} picked entries", lambda ops: ops.attend(*window, entries, picks),
+               row * (c.window_size + K), 4 * T * K * hd)
+    yield Case("attend: HCA", f"and {heavy} entries", lambda ops: ops.attend(*window, entries[:heavy], visible=seen),
+               row * (c.window_size + heavy), 8 * q.size)
+
+
+def _expert_cases(c, T, draw, rng):                     # yields Case
+    E, K, inter, x = c.n_routed_experts, c.n_activated_experts, c.moe_inter_dim, draw(T, c.dim)
+    scores, bias, chosen, weights = draw(T, E), draw(E), rng.integers(0, E, (T, K)), draw(T, K)
+    pool = [Expert(*(Matrix(draw(*shape) / 16) for shape in _expert_shapes(c))) for _ in range(E)]
+    yield Case("route", f"{T} x {E}", lambda ops: ops.route(scores, c.route_scale, K, bias), 10 * scores.size, 4 * scores.size)
+    yield Case("experts", f"{T} tokens, {K} of {E}", lambda ops: ops.experts(x, chosen, weights, pool, c.swiglu_limit),
+               6 * T * K * inter * c.dim, 12 * E * inter * c.dim)
+
+
+def _weight_cases(c, draw):                             # yields Case: one token meets Flash's matrices as they are stored
+    for name, format, shape in (("linear BF16", "bf16", (c.vocab_size // 8, c.dim)),
+                                ("linear FP8", "fp8", (c.n_heads * c.head_dim, c.q_lora_rank))):
+        weight, x = random_matrix(shape, format), draw(1, shape[1])
+        yield Case(name, f"{shape[0]} x {shape[1]}", lambda ops, x=x, weight=weight: ops.linear(x, weight),
+                   2 * shape[0] * shape[1], weight.nbytes)
+    pool = [Expert(*(random_matrix(shape, "fp4", seed) for shape in _expert_shapes(c))) for seed in range(16)]
+    x, chosen, weights = draw(1, c.dim), np.arange(16)[None], np.full((1, 16), 0.1, np.float32)
+    yield Case("experts FP4", f"1 token, 16 of {c.moe_inter_dim} x {c.dim}",
+               lambda ops: ops.experts(x, chosen, weights, pool, c.swiglu_limit),
+               96 * c.moe_inter_dim * c.dim, sum(w.nbytes for expert in pool for w in vars(expert).values()))
+
+
+def _expert_shapes(c):                                  # of w1, w2, w3
+    return (c.moe_inter_dim, c.dim), (c.dim, c.moe_inter_dim), (c.moe_inter_dim, c.dim)
+
+
+def _flash_layer():                                     # one sparse layer of Flash, a token at a time
+    c = Config.flash()
+    c = c.replace(n_layers=1, n_mtp_layers=0, n_hash_layers=0, compress_ratios=(4,), n_routed_experts=POOL, vocab_size=512)
+    model = CachedModel(c, build(c, random_tensors(c).get, False), NumbaBackend())
+    cache, rng = pretend_past(model, PAST), np.random.default_rng(3)
+    share = c.n_activated_experts / POOL
+    read = sum(spec.nbytes * (share if spec.group == "routed experts" else 1) for spec in tensors(c) if spec.group != "embedding")
+    read += 4 * (PAST // 4 * c.index_head_dim + (c.index_topk + c.window_size) * c.head_dim)       # keys, picked rows, window
+    return Case("one Flash layer", f"1 token behind {PAST:,}", lambda ops: model.step(int(rng.integers(512)), cache),
+                sum(token_flops(c, PAST).values()), read, numpy=False)

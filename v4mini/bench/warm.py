@@ -1,0 +1,47 @@
+"""Compile every kernel once, so that nobody waits for the compiler later: `v4mini doctor --warm`.
+
+Compiled code is kept on disk (beside the package, or in NUMBA_CACHE_DIR) until Numba, the processor or the kernel's file changes.
+Not here: timing (the other files of this folder).
+"""
+
+import time
+
+import numpy as np
+
+from v4mini.config import Config
+from v4mini.inference.cached import CachedModel
+from v4mini.kernels import packed
+from v4mini.kernels.backend import NumbaBackend
+from v4mini.weights.random import random_matrix, random_tensors
+from v4mini.weights.tree import build
+
+
+def steps():                                            # -> [(what it compiles, a function that makes it happen)]
+    """Small inputs go through serial loops and large ones through parallel ones, so both kinds are run."""
+    return [
+        ("few tokens, packed weights", lambda: _run(Config.mini(), False, (3, 1))),
+        ("many tokens, packed weights", lambda: _run(Config.mini(), False, (300, 1))),
+        ("many tokens, float32 weights", lambda: _run(Config.bench(), True, (1024, 512, 1))),
+        *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format)) for format in ("bf16", "fp8", "fp4")),
+    ]
+
+
+def warm():                                             # yields (what, seconds)
+    """Run all steps; a warm one takes well under a second."""
+    for what, run in steps():
+        start = time.perf_counter()
+        run()
+        yield what, time.perf_counter() - start
+
+
+def _run(config, keep, lengths):                        # texts of these lengths one after the other, into one cache
+    model = CachedModel(config, build(config, random_tensors(config).get, keep), NumbaBackend())
+    cache = model.new_cache()
+    for tokens in lengths:
+        model.prefill(np.arange(tokens) % config.vocab_size, cache)
+
+
+def _multiply(format):                                  # above the size where threads share the work
+    weight, x = random_matrix((2048, 2048), format), np.ones(2048, np.float32)
+    packed.matvec(weight, x[None], np.empty(2048, np.float32))
+    packed.rows(weight, 0, 512)
