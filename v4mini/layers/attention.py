@@ -6,6 +6,7 @@ Not here: the softmax (ops/attention.py), how entries come about (layers/compres
 import numpy as np
 
 from v4mini.layers.compressor import grow_entries
+from v4mini.layers.memory import positions_of
 from v4mini.ops.compress import visible
 from v4mini.ops.rope import frequencies
 
@@ -27,7 +28,9 @@ def attention(ops, x, w, config, layer, sequences, note, last=None):        # [T
     """
     c = config
     freqs = layer_frequencies(c, layer)
-    positions = np.concatenate([memory.length + np.arange(span.stop - span.start) for span, memory in sequences])
+    order = [memory.length + np.arange(span.stop - span.start) for span, memory in sequences]       # first token: 0
+    positions = np.concatenate([positions_of(memory, mine) for mine, (_, memory) in zip(order, sequences)])
+    order = np.concatenate(order)
     asking = last_rows(sequences, last)
     at = positions[asking]                                                              # [A]
     qr = ops.rms_norm(ops.linear(x[asking], w.wq_a), w.q_norm, c.norm_eps)              # [A, q_lora], the indexer reads it too
@@ -40,7 +43,8 @@ def attention(ops, x, w, config, layer, sequences, note, last=None):        # [T
         mine = slice(start, start + _count(span, last))
         start = mine.stop
         rows = memory.extend(layer, "window", kv[span])
-        far = _far(ops, x[span], qr[mine], at[mine], w, c, layer, freqs, memory, note)
+        seen = None if c.ratio(layer) == 0 else visible(order[asking][mine], c.ratio(layer))
+        far = _far(ops, x[span], qr[mine], at[mine], seen, w, c, layer, freqs, memory, note)
         outs.append(ops.attend(q[mine], rows, w.attn_sink, c.window_size, c.head_dim**-0.5, **far))
         if note.wants("attn.weights"):
             note("attn.weights", ops.attention_weights(q[mine], rows, w.attn_sink, c.window_size, c.head_dim**-0.5, **far))
@@ -61,12 +65,11 @@ def _count(span, last):
     return tokens if last is None else min(last, tokens)
 
 
-def _far(ops, x, qr, positions, w, config, layer, freqs, memory, note):     # what attend sees beyond the window
+def _far(ops, x, qr, positions, seen, w, config, layer, freqs, memory, note):       # what attend sees beyond the window
     kind = config.layer_kind(layer)
     if kind == "window":
         return {}
     entries = grow_entries(ops, x, w.compressor, config, layer, "entries", freqs, memory)
-    seen = visible(positions, config.ratio(layer))
     if kind == "hca":
         return {"entries": entries, "visible": seen}
     picks = pick_entries(ops, x, qr, positions, seen, w.indexer, config, layer, freqs, memory)

@@ -1,0 +1,134 @@
+"""The loop: its log, stopping, Ctrl-C, a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from v4mini import Refused
+from v4mini.training.checkpoint import NAME, read_checkpoint
+from v4mini.training.loop import LOG, asked_to_stop, read_log, train
+
+
+def test_it_runs_the_recipe_logs_and_saves(run_of, tmp_path):
+    run, told = run_of(), []
+    assert train(run, tmp_path, report=told.append) is True
+    lines = read_log(tmp_path / LOG)
+    assert json.loads(json.dumps(told)) == lines
+    assert [line["step"] for line in lines] == [4, 10]              # at stage ends and every ten steps
+    assert sum(line["steps"] for line in lines) == 10 and lines[-1]["tokens"] == run.tokens
+    assert {"next", "mtp", "balance", "index", "loss"} == lines[-1]["losses"].keys() and lines[-1]["tokens_per_second"] > 0
+    _, state = read_checkpoint(tmp_path / NAME)
+    assert state["step"] == 10
+
+
+def test_most_and_stop_end_early_and_it_goes_on_as_if_never_stopped(run_of, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    run = run_of()
+    train(run, whole)
+    assert train(run_of(), parts, most=3) is False
+    again = run_of()
+    again.restore(parts / NAME)
+    asked = iter([False, False, True])
+    assert train(again, parts, stop=lambda: next(asked)) is False and again.step == 5
+    last = run_of()
+    last.restore(parts / NAME)
+    assert train(last, parts) is True
+    one, two = (read_checkpoint(folder / NAME)[0] for folder in (whole, parts))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_lines_of_steps_that_are_made_again_are_forgotten(run_of, tmp_path):
+    run = run_of()
+    train(run, tmp_path, most=4)
+    kept = (tmp_path / NAME).read_bytes()
+    train(run, tmp_path)
+    (tmp_path / NAME).write_bytes(kept)                 # as if killed before the last save
+    with open(tmp_path / LOG, "a") as file:
+        file.write('{"step": 1')                        # and in the middle of a line
+    again = run_of()
+    again.restore(tmp_path / NAME)
+    train(again, tmp_path)
+    assert [line["step"] for line in read_log(tmp_path / LOG)] == [4, 10]
+
+
+def test_ctrl_c_is_asked_for_and_a_second_one_raises():
+    before = signal.getsignal(signal.SIGINT)
+    with asked_to_stop() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(run_of, tmp_path, monkeypatch):
+    run = run_of()
+    train(run, tmp_path, most=2)
+    good = (tmp_path / NAME).read_bytes()
+    room, real = [len(good) // 3], os.write
+
+    class Full:                                         # a file on a disk with so much room left
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, raw):
+            if len(raw) > room[0]:
+                raise OSError(28, "No space left on device")
+            room[0] -= len(raw)
+            return self.file.write(raw)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+    import builtins
+
+    from v4mini.weights import file as weights_file
+
+    def open_on_it(path, mode="r", **how):
+        file = builtins.open(path, mode, **how)         # noqa: SIM115 - as the function it stands for
+        return Full(file) if mode == "xb" else file
+    monkeypatch.setattr(weights_file, "open", open_on_it, raising=False)
+    with pytest.raises(Refused, match=r"wanted [\d,]+ bytes, got no more room \(No space left on device"):
+        train(run, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == good and real is os.write
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, LOG]
+    monkeypatch.undo()
+    again = run_of()
+    again.restore(tmp_path / NAME)
+    assert train(again, tmp_path) is True
+
+
+@pytest.mark.slow
+def test_a_file_system_that_is_really_full(tmp_path):
+    """A limit on file size, set by the system, in a process of its own."""
+    script = textwrap.dedent("""
+        import resource, sys
+        from v4mini import Refused
+        from v4mini.training.checkpoint import write_checkpoint
+        import numpy as np
+        path = sys.argv[1]
+        write_checkpoint(path, {"a": np.ones(1000, np.float32)}, {"step": 1})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            write_checkpoint(path, {"a": np.ones(10000, np.float32)}, {"step": 2})
+        except Refused as error:
+            print(error)
+    """)
+    path = tmp_path / NAME
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert "no more room" in done.stdout and done.returncode == 0
+    arrays, state = read_checkpoint(path)
+    assert state == {"step": 1} and (arrays["a"] == 1).all() and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,108 @@
+"""Losses and gradients of a whole step: Hugging Face's autograd says the same, and so do both engines and any packing."""
+
+import numpy as np
+import pytest
+
+from v4mini.config import Config
+from v4mini.proof.huggingface import random_config, transformers_model
+from v4mini.shapes import Refused
+from v4mini.training.batch import Batch
+from v4mini.training.step import Settings, loss_and_gradients
+from v4mini.weights.names import HfSlice, to_hf
+from v4mini.weights.random import random_tensors
+
+PLAIN = Settings(index_phase="sparse", index_weight=0, balance_weight=0, mtp_weight=0, engine="numpy")
+
+
+def relative(a, b, least=1e-6):
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), least))
+
+
+def autograd(config, params, ids):                      # -> loss, {released name: gradient} by torch
+    import torch
+
+    model = transformers_model(params, config)
+    row = torch.tensor(ids[None])
+    loss = torch.nn.functional.cross_entropy(model(row).logits[0, :-1], row[0, 1:])
+    loss.backward()
+    theirs, found = {name: tensor.grad for name, tensor in model.named_parameters()}, {}
+    for name in params:
+        place = to_hf(name)
+        gradient = theirs.get(place.name if isinstance(place, HfSlice) else place)
+        if gradient is not None:
+            gradient = gradient[place.expert] if isinstance(place, HfSlice) else gradient
+            gradient = gradient.chunk(2)[place.part] if isinstance(place, HfSlice) and place.part is not None else gradient
+            found[name] = gradient.numpy()
+    return float(loss.detach()), found
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("n_hash", [0, 1, 2])
+def test_every_gradient_is_that_of_hugging_face(engine, n_hash):
+    rng = np.random.default_rng(n_hash)
+    config = random_config(rng, n_hash)
+    params, ids = random_tensors(config, seed=n_hash), rng.integers(0, config.vocab_size, 300)
+    step = loss_and_gradients(config, params, Batch.of([ids]), Settings(**vars(PLAIN) | {"engine": engine}))
+    loss, theirs = autograd(config, params, ids)
+    assert abs(step.losses["next"] - loss) < 1e-4
+    assert len(step.gradients) > 40
+    least = 1e-4 * max(np.abs(gradient).max() for gradient in theirs.values())      # below, both are rounding
+    for name, mine in step.gradients.items():
+        if name in theirs:
+            assert relative(mine, theirs[name], least) <= 1e-4, name
+        else:
+            assert not mine.any() or "indexer" in name, f"{name} has no gradient in torch"
+
+
+def test_engines_agree_on_all_losses_and_gradients(rng):
+    config = Config.tiny()
+    params = random_tensors(config)
+    batch = Batch.of([rng.integers(0, config.vocab_size, n) for n in (150, 1, 7, 260)])
+    for phase in ("dense", "sparse"):
+        one, two = (loss_and_gradients(config, params, batch, Settings(index_phase=phase, engine=name)) for name in ("numpy", "numba"))
+        assert one.losses.keys() == two.losses.keys() >= {"next", "mtp", "balance", "index", "loss"}
+        assert all(abs(one.losses[name] - two.losses[name]) < 1e-4 for name in one.losses)
+        assert one.gradients.keys() == two.gradients.keys()
+        worst = max(one.gradients, key=lambda name: relative(two.gradients[name], one.gradients[name]))
+        assert relative(two.gradients[worst], one.gradients[worst]) < 1e-3, worst
+
+
+def test_sequences_side_by_side_are_each_alone(rng):
+    config = Config.tiny().replace(n_mtp_layers=0)
+    params, rows = random_tensors(config), [rng.integers(0, config.vocab_size, n) for n in (40, 9, 130)]
+    together = loss_and_gradients(config, params, Batch.of(rows), PLAIN)
+    alone = [loss_and_gradients(config, params, Batch.of([row]), PLAIN) for row in rows]
+    share = np.array([len(row) - 1 for row in rows]) / sum(len(row) - 1 for row in rows)
+    assert np.isclose(together.losses["next"], sum(s * step.losses["next"] for s, step in zip(share, alone)), atol=1e-5)
+    for name, gradient in together.gradients.items():
+        assert relative(gradient, sum(s * step.gradients.get(name, 0) for s, step in zip(share, alone))) < 1e-3, name
+
+
+def test_a_step_downhill_lowers_the_loss_by_what_the_gradient_says(rng):
+    config = Config.tiny()
+    params, batch = random_tensors(config), Batch.of([rng.integers(0, config.vocab_size, 200)])
+    settings = Settings(engine="numpy", balance_weight=0, index_weight=0)     # of the others the targets are held fixed
+    step = loss_and_gradients(config, params, batch, settings)
+    squares = sum(float((g * g).sum()) for g in step.gradients.values())
+    length = np.float32(1e-3 / np.sqrt(squares))
+
+    def moved(sign):
+        there = dict(params)
+        for name, gradient in step.gradients.items():
+            there[name] = params[name] + np.float32(sign) * length * gradient
+        found = loss_and_gradients(config, there, batch, settings).losses
+        return found["next"] + settings.mtp_weight * found["mtp"]
+    assert abs((moved(1) - moved(-1)) / (2 * length * squares) - 1) < 0.05
+
+
+def test_what_does_not_fit_is_refused():
+    config = Config.tiny()
+    params = random_tensors(config)
+    with pytest.raises(Refused, match="expected ids 0 to 96"):
+        loss_and_gradients(config, params, Batch.of([[97, 1, 2]]))
+    with pytest.raises(Refused, match="index_phase"):
+        Settings(index_phase="warm")
+    missing = {name: array for name, array in params.items() if name != "norm.weight"}
+    with pytest.raises(Refused, match="norm.weight"):
+        loss_and_gradients(config, missing, Batch.of([[1, 2, 3]]))

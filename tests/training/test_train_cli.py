@@ -1,0 +1,118 @@
+"""v4mini train and v4mini card, as a user meets them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import v4mini as v4
+from v4mini import Config
+from v4mini.cli import main
+from v4mini.training import recipe
+
+TEXTS = {name: f"def {name}(x, y):\n    return x + {n}\n\nclass {name.title()}:\n    value = {n * n}\n" * 12
+         for n, name in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])}
+CONFIG = Config.tiny().replace(vocab_size=300, compress_ratios=(4, 0, 16, 4, 0))
+
+
+def stdlib_texts(held_out=False):
+    return list(TEXTS.items())[:2] if held_out else list(TEXTS.items())[2:]
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The command on little text, with a recipe of six steps; gives the path of a config."""
+    monkeypatch.setattr("v4mini.text.stdlib.stdlib_texts", stdlib_texts)
+    monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (
+        recipe.Stage("text", 6, 2, 48, {"text": 0.5, "facts": 0.5}, 0.02, lesson=recipe.Lesson((1,), gap=2, far=0.0)),)))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG.to_dict()))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_train_resume_export_and_card(small, tmp_path):
+    out = tmp_path / "out"
+    first = run("train", "--config", small, "--out", out, "--steps", 4, "--backend", "numpy")
+    assert first.exit_code == 0 and "Stopped; --resume goes on: step 4" in first.output, first.output
+    assert not (out / "model").exists()
+    second = run("train", "--config", small, "--out", out, "--resume", "--backend", "numpy", "--json")
+    report = json.loads(second.output)
+    assert report["done"] and report["step"] == 6 and report["model"] == str(out / "model")
+    assert (out / "log.png").stat().st_size > 1000
+    model, tokenizer = v4.load(out / "model", backend="numpy"), v4.Tokenizer.load(out / "model")
+    assert np.isfinite(model.logits(tokenizer.encode("def one"))).all()
+    told = run("card", out / "model").output
+    assert "6 steps" in told and "text 50%, facts 50%" in told and "bits per byte" not in told
+    measured = run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--others", "8", "--backend", "numpy")
+    assert measured.exit_code == 0 and "bits per byte; xz -9e" in measured.output and "6 steps" in measured.output
+    card = json.loads(run("card", out / "model", "--json").output)
+    assert [n["others"] for n in card["measured"]["needles"]] == [0, 2, 2]
+    assert card["model"]["layers"] == ["csa (hash)", "window", "hca", "csa"]
+
+
+def test_an_unfinished_run_can_be_exported_too(small, tmp_path):
+    where = "--out", tmp_path / "out", "--export", tmp_path / "m"
+    result = run("train", "--config", small, *where, "--steps", 1, "--backend", "numpy")
+    assert result.exit_code == 0 and v4.load(tmp_path / "m", backend="numpy").config == CONFIG
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("train", "--config", "CONFIG", "--out", "OUT", "--resume"), "--resume: no checkpoint.safetensors in"),
+    (("train", "--config", "nowhere.json", "--out", "OUT"), "config: no file nowhere.json"),
+    (("train", "--config", "CONFIG", "--out", "OUT", "--tokenizer", "CONFIG"), "tokenizer"),
+    (("card", "OUT"), "no file"), (("card", "OUT", "--measure", "--lengths", "many"), "--lengths: expected numbers"),
+    (("card", "OUT", "--measure", "--lengths", "0"), "--lengths: expected numbers")])
+def test_a_mistake_is_one_sentence_and_exit_2(small, tmp_path, arguments, words):
+    places = {"CONFIG": small, "OUT": tmp_path / "out"}
+    result = run(*[places.get(argument, argument) for argument in arguments])
+    assert result.exit_code == 2 and words in result.output and result.output.count("\n") == 1, result.output
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(small, tmp_path):
+    run("train", "--config", small, "--out", tmp_path / "out", "--steps", 1, "--backend", "numpy")
+    again = run("train", "--config", small, "--out", tmp_path / "out", "--backend", "numpy")
+    assert again.exit_code == 2 and "holds a run already. Add --resume" in again.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for other processes")
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    """A real process, interrupted in the middle of its steps."""
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        import test_train_cli as here
+        from v4mini.text import stdlib
+        stdlib.stdlib_texts = here.stdlib_texts
+        here.recipe.general = lambda config: here.recipe.Recipe(config, (
+            here.recipe.Stage("text", 100000, 2, 48, {{"text": 1.0}}, 0.01),))
+        from v4mini.training import run
+        learn = run.Run.learn
+        def told(self, recall=False):
+            print("step", self.step, flush=True)
+            return learn(self, recall)
+        run.Run.learn = told
+        here.main(sys.argv[1:])
+    """)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG.to_dict()))
+    command = [sys.executable, "-c", script, "train", "--config", str(path), "--out", str(tmp_path / "out"), "--backend", "numpy"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line == "step 5\n":
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 0 and "Stopped; --resume goes on" in rest
+    again = subprocess.run([*command, "--resume", "--steps", "8"], capture_output=True, text=True)
+    assert again.returncode == 0 and "step 8, " in again.stdout, again.stderr

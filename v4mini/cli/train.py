@@ -1,0 +1,193 @@
+"""train, card: make a model here, and see what one can do. Not here: the training (training/)."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from v4mini import Refused
+from v4mini.cli.front import backend_option, data_folder, json_option, main
+
+SOURCE = "the standard library of Python {}.{}, without the modules held out"
+LENGTHS = "4096,16384,65536"
+
+
+@main.command()
+@click.option("--config", "name", required=True, help="mini, tiny, or the path of a config.json.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for checkpoint and log.")
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps in all; --resume goes on.  [default: the recipe]")
+@click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
+@click.option("--tokenizer", "tokenizer_path", type=click.Path(exists=True, path_type=Path),
+              help="A tokenizer.json.  [default: the bundled one for mini, else a new one]")
+@click.option("--export", "export_to", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the model in the released format.  [default: OUT/model, once the recipe is done]")
+@backend_option
+@json_option
+def train(name, out, resume, steps, threads, tokenizer_path, export_to, backend, as_json):
+    """Train a model on this machine, on text that every Python brings along.
+
+    Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
+    """
+    _use(threads)
+    from v4mini.training.loop import asked_to_stop
+    from v4mini.training.loop import train as go_on
+
+    run, tokenizer_text = _open(name, out, resume, tokenizer_path, backend)
+    with asked_to_stop() as stop:
+        is_done = go_on(run, out, steps, None if as_json else _teller(run.recipe), stop)
+    _draw(out)
+    target = export_to or (out / "model" if is_done else None)
+    if target:
+        _export(run, out, target, tokenizer_text)
+    report = {"out": str(out), "step": run.step, "tokens": run.tokens, "seconds": run.seconds, "done": is_done,
+              "model": str(target) if target else None}
+    click.echo(json.dumps(report, indent=1) if as_json else _goodbye(report))
+
+
+@main.command()
+@click.argument("path", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--measure", is_flag=True, help="Measure the model on held-out text now and write card.json anew.")
+@click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search, in tokens.")
+@click.option("--questions", default=64, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
+@click.option("--others", default="", help="Also with so many other facts per 1,000 tokens, e.g. 1,8.")
+@click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
+@backend_option
+@json_option
+def card(path, measure, lengths, questions, others, threads, backend, as_json):
+    """What the model in PATH was trained on, and what it can do."""
+    _use(threads)
+    from v4mini.training.card import card_text, read_card, write_card
+
+    if measure:
+        found = _measured(path, _numbers("--lengths", lengths), questions, _numbers("--others", others), backend)
+        write_card(path, found)
+    else:
+        found = read_card(path)
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else card_text(found))
+
+
+def _use(threads):
+    if threads is None:
+        return
+    for library in ("OPENBLAS", "MKL", "OMP", "NUMBA", "VECLIB_MAXIMUM"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)             # read when NumPy and Numba are imported, which is below
+
+
+def _open(name, out, resume, tokenizer_path, backend):  # -> Run, text of its tokenizer.json
+    from v4mini.text.stdlib import stdlib_texts
+    from v4mini.text.tokenizer import Tokenizer
+    from v4mini.training.checkpoint import NAME
+    from v4mini.training.corpus import Corpus
+    from v4mini.training.recipe import recipe_for
+    from v4mini.training.run import Run
+
+    recipe = recipe_for(name if name in ("mini", "tiny") else _config(name))
+    begun = (out / NAME).exists()
+    if resume and not begun:
+        raise Refused(f"--resume: no {NAME} in {out}. Leave it out to begin.")
+    if begun and not resume:
+        raise Refused(f"--out: {out} holds a run already. Add --resume to go on with it, or name another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    texts = [text for _, text in stdlib_texts()]
+    tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
+    tokenizer = Tokenizer(tokenizer_text)
+    run = Run(recipe, Corpus.of(texts, tokenizer), tokenizer, backend)
+    if resume:
+        run.restore(out / NAME)
+    return run, tokenizer_text
+
+
+def _config(path):
+    from v4mini import Config
+
+    return Config.load(path)
+
+
+def _tokenizer_text(name, out, path, config, texts, resume):
+    own = out / "tokenizer.json"
+    if resume:
+        return own.read_text(encoding="utf-8")
+    if path is None and name == "mini":
+        path = data_folder() / "mini"
+    if path is not None:
+        path = path / "tokenizer.json" if path.is_dir() else path
+        text = path.read_text(encoding="utf-8")
+    else:
+        from v4mini.text.bpe import train as learn
+
+        text = learn(texts, config.vocab_size)
+    own.write_text(text, encoding="utf-8")
+    return text
+
+
+def _teller(recipe):                                    # -> report(line), or None: only a terminal is told
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(line):
+        busiest = max(line["load"].values(), default=1.0)
+        words = [f"step {line['step']:,} of at most {recipe.steps:,}", line["stage"],
+                 f"{line['tokens_per_second']:,.0f} tokens/s", f"loss {line['losses']['next']:.3f}",
+                 f"busiest expert {busiest:.2f}"]
+        words += [f"MTP {line['losses']['mtp']:.3f}"] if "mtp" in line["losses"] else []
+        words += [f"recall {min(line['recall'].values()):.0%}"] if line["recall"] else []
+        words += [f"answers {line['accuracy']:.0%}"] if "accuracy" in line else []
+        click.echo("  ".join(words), err=True)
+    return tell
+
+
+def _draw(out):
+    import importlib.util
+
+    from v4mini.training.loop import LOG, read_log
+
+    lines = read_log(out / LOG)
+    if lines and importlib.util.find_spec("matplotlib"):
+        from v4mini.viz.training import save_training
+
+        save_training(lines, out / "log.png")
+
+
+def _export(run, out, target, tokenizer_text):
+    from v4mini.training.card import describe, training_facts, write_card
+    from v4mini.training.export import export
+    from v4mini.training.loop import LOG, read_log
+
+    facts = training_facts(run, read_log(out / LOG), SOURCE.format(*sys.version_info))
+    export(run.config, run.params, target, tokenizer_text, {"weights": f"trained, {run.step} steps, seed {run.recipe.seed}"})
+    write_card(target, {"model": describe(target.resolve().name, run.config), "trained": facts})
+
+
+def _goodbye(report):
+    state = "The recipe is done" if report["done"] else "Stopped; --resume goes on"
+    where = f" The model is in {report['model']}." if report["model"] else ""
+    return (f"{state}: step {report['step']:,}, {report['tokens']:,} tokens, {report['seconds'] / 60:.1f} minutes.{where}")
+
+
+def _measured(path, lengths, questions, others, backend):
+    import v4mini as v4
+    from v4mini.text.stdlib import stdlib_texts
+    from v4mini.training.card import NAME, describe, measurements, read_card
+
+    model, tokenizer = v4.load(path, backend=backend), v4.Tokenizer.load(path)
+    texts = [text for _, text in stdlib_texts(held_out=True)]
+
+    def tell(what):
+        if sys.stderr.isatty():
+            click.echo(what, err=True)
+    before = read_card(path) if (path / NAME).exists() else {}
+    measured = measurements(model, tokenizer, texts, lengths, questions, others, tell)
+    return {**before, "model": describe(path.resolve().name, model.config), "measured": measured}
+
+
+def _numbers(option, text):
+    try:
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise Refused(f"{option}: expected numbers such as 4096,65536, got {text!r}. Separate them by commas.")
+    return numbers

@@ -1,0 +1,56 @@
+"""Twin of training/backward/compress.py: an entry's weights once more, then each of its slots.
+
+Not here: the derivation (training/backward/compress.py).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.vector import exp
+
+
+def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] twice -> g_kv, g_score [n ratio, C]
+    """Twin of training.backward.compress.compress. Threads share out entries; no two of them read the same columns of a token."""
+    n, C = len(g), kv.shape[1]
+    expect_shape("g", g, n, C // 2 if overlap else C)
+    for name, array in (("kv", kv), ("score", score)):
+        expect_shape(name, array, n * ratio, C)
+    g_kv, g_score = np.zeros((2, n * ratio, C), np.float32)
+    _entries(floats(g), floats(kv), floats(score), ratio, g_kv, g_score)
+    return g_kv, g_score
+
+
+@njit(parallel=True, cache=True)
+def _entries(g, kv, score, ratio, g_kv, g_score):       # float32 [n, D], [n ratio, C] four times
+    for i in prange(len(g)):
+        _entry(g, kv, score, ratio, g_kv, g_score, i)
+
+
+@njit(cache=True, error_model="numpy")
+def _entry(g, kv, score, ratio, g_kv, g_score, i):
+    D = g.shape[1]
+    own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block
+    start, first = i * ratio, (i - 1) * ratio if own and i > 0 else i * ratio
+    highest, total, row = np.full(D, -np.inf, np.float32), np.zeros(D, np.float32), np.zeros(D, np.float32)
+    for t in range(first, start + ratio):
+        scores = score[t, own if t >= start else 0:]
+        for d in range(D):
+            highest[d] = scores[d] if scores[d] > highest[d] else highest[d]
+    # p = exp(score - max);  row = sum(p * kv) / sum(p)
+    for t in range(first, start + ratio):
+        column = own if t >= start else 0
+        scores, values, p = score[t, column:], kv[t, column:], g_kv[t, column:]
+        for d in range(D):
+            p[d] = exp(scores[d] - highest[d])
+            total[d] += p[d]
+            row[d] += p[d] * values[d]
+    for d in range(D):
+        row[d] /= total[d]
+    # g_kv = p * g;  g_score = g_kv * (kv - row)
+    for t in range(first, start + ratio):
+        column = own if t >= start else 0
+        values, p, back = kv[t, column:], g_kv[t, column:], g_score[t, column:]
+        for d in range(D):
+            p[d] *= g[i, d] / total[d]
+            back[d] = p[d] * (values[d] - row[d])

@@ -1,0 +1,233 @@
+"""Twins of training/backward/mix.py: each token in one go, Sinkhorn's steps side by side for several tokens.
+
+Not here: the derivations (training/backward/mix.py); products with fn (BLAS).
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats
+
+LANES = 64                      # tokens whose Sinkhorn steps run side by side in vector registers
+
+
+def hc_post(g, y, streams, post, comb):                 # -> g_y [T, D], g_streams [T, M, D], g_post [T, M], g_comb [T, M, M]
+    """Twin of training.backward.mix.hc_post. Threads share out tokens."""
+    T, M, D = streams.shape
+    for name, array, shape in (("g", g, (T, M, D)), ("y", y, (T, D)), ("post", post, (T, M)), ("comb", comb, (T, M, M))):
+        expect_shape(name, array, *shape)
+    found = tuple(np.empty(shape, np.float32) for shape in ((T, D), (T, M, D), (T, M), (T, M, M)))
+    _post_all(floats(g), floats(y), floats(streams), floats(post), floats(comb), *found)
+    return found
+
+
+def hc_pre(g_u, g_post, g_comb, streams, hc, iters, eps, norm_eps):
+    """Twin of training.backward.mix.hc_pre. -> g_streams, (g_fn, g_base, g_scale). Threads share out tokens."""
+    T, M, D = streams.shape
+    for name, array, shape in (("g_u", g_u, (T, D)), ("g_post", g_post, (T, M)), ("g_comb", g_comb, (T, M, M))):
+        expect_shape(name, array, *shape)
+    given = floats(g_u), floats(g_post), floats(g_comb)
+    return _back(given, streams, hc, (M, M, M * M), iters, eps, norm_eps)
+
+
+def hc_head(g, streams, hc, eps, norm_eps):             # [T, D], [T, M, D] -> g_streams, (g_fn, g_base, g_scale)
+    """Twin of training.backward.mix.hc_head. Threads share out tokens."""
+    T, M, D = streams.shape
+    expect_shape("g", g, T, D)
+    given = floats(g), np.empty((T, 0), np.float32), np.empty((T, 0, 0), np.float32)
+    return _back(given, streams, hc, (M,), 1, eps, norm_eps)
+
+
+def _back(given, streams, hc, parts, iters, eps, norm_eps):         # parts: how many columns share one scale
+    T, M, D = streams.shape
+    fn, base, scale = map(floats, hc)
+    expect_shape("hc fn", fn, sum(parts), M * D, hint="Is it from another config?")
+    expect_shape("hc base", base, sum(parts), hint="Is it from another config?")
+    expect_shape("hc scale", scale, len(parts), hint="Is it from another config?")
+    streams = floats(streams)
+    flat = streams.reshape(T, M * D)
+    mix, scales = flat @ fn.T, np.repeat(scale, parts)
+    g_a, read, pull, g_logits = np.empty_like(mix), np.empty((T, M), np.float32), np.empty(T, np.float32), np.empty_like(mix)
+    _logits_back(*given, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull)
+    g_streams = (g_logits @ fn).reshape(T, M, D)
+    _streams_back(given[0], streams, read, pull, g_streams)
+    g_scale = np.add.reduceat((g_a * mix).sum(axis=0), np.cumsum((0, *parts[:-1])))
+    return g_streams, (g_logits.T @ flat, g_a.sum(axis=0), g_scale)
+
+
+@njit(parallel=True, cache=True)
+def _post_all(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
+    for t in prange(len(g)):
+        _post(g[t], y[t], streams[t], post[t], comb[t], g_y[t], g_streams[t], g_post[t], g_comb[t])
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN and infinity may not
+def _post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
+    M, D = g.shape
+    for j in range(M):
+        # g_stream j = sum_k comb_jk g_k;  g_comb_jk = stream_j . g_k
+        into, mine = g_streams[j], streams[j]
+        for d in range(D):
+            into[d] = comb[j, 0] * g[0, d]
+        for k in range(1, M):
+            for d in range(D):
+                into[d] += comb[j, k] * g[k, d]
+        for k in range(M):
+            g_comb[j, k] = _dot(mine, g[k])
+    # g_y = sum_k post_k g_k;  g_post_k = g_k . y
+    for d in range(D):
+        g_y[d] = post[0] * g[0, d]
+    for k in range(1, M):
+        for d in range(D):
+            g_y[d] += post[k] * g[k, d]
+    for k in range(M):
+        g_post[k] = _dot(g[k], y)
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _dot(a, b):
+    total = np.float32(0)
+    for d in range(len(a)):
+        total += a[d] * b[d]
+    return total
+
+
+@njit(parallel=True, cache=True)
+def _logits_back(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull):
+    T = len(g_u)
+    for block in prange((T + LANES - 1) // LANES):
+        a, b = block * LANES, min(T, (block + 1) * LANES)
+        _logits_block(g_u[a:b], g_post[a:b], g_comb[a:b], streams[a:b], mix[a:b], base, scales, iters, np.float32(eps),
+                      np.float32(norm_eps), g_a[a:b], g_logits[a:b], read[a:b], pull[a:b])
+
+
+@njit(cache=True, error_model="numpy")
+def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull):
+    """Up to LANES tokens: mix comes in before its norm and is left with it."""
+    T, M, D = streams.shape
+    M2, n = g_comb.shape[1], mix.shape[1]               # 0 streams to mix: the head
+    one = np.float32(1)
+    rho, lanes, g = np.empty(T, np.float32), np.empty((M2, M2, T), np.float32), np.empty((M2, M2, T), np.float32)
+    for t in range(T):
+        squares = np.float32(0)
+        for j in range(M):
+            squares += _dot(streams[t, j], streams[t, j])
+        rho[t] = one / np.sqrt(squares / np.float32(M * D) + norm_eps)
+        for i in range(n):
+            mix[t, i] *= rho[t]
+        # pre = sigmoid(a) + eps, g_pre = g_u . stream;  post = 2 sigmoid(a)
+        for j in range(M):
+            s = _sigmoid(mix[t, j] * scales[j] + base[j])
+            read[t, j], g_a[t, j] = s + eps, _dot(g_u[t], streams[t, j]) * s * (one - s)
+        for j in range(g_post.shape[1]):
+            s = _sigmoid(mix[t, M + j] * scales[M + j] + base[M + j])
+            g_a[t, M + j] = np.float32(2) * g_post[t, j] * s * (one - s)
+        for i in range(M2):
+            for j in range(M2):
+                k = (2 + i) * M + j
+                lanes[i, j, t], g[i, j, t] = mix[t, k] * scales[k] + base[k], g_comb[t, i, j]
+    if M2:
+        _sinkhorn(g, lanes, iters, eps)
+    for t in range(T):
+        for i in range(M2):
+            for j in range(M2):
+                g_a[t, (2 + i) * M + j] = g[i, j, t]
+        # g_logits = rho scale g_a;  what a longer row takes away: rho^2 / len * sum(g mix)
+        total = np.float32(0)
+        for i in range(n):
+            g_mix = g_a[t, i] * scales[i]
+            g_logits[t, i] = g_mix * rho[t]
+            total += g_mix * mix[t, i]
+        pull[t] = total * rho[t] * rho[t] / np.float32(M * D)
+
+
+@njit(cache=True, error_model="numpy")
+def _sinkhorn(g, comb, iters, eps):                     # g, comb [M, M, T] in place: g of the result -> g of the logits
+    """Forward with every state and divisor kept, then back through each division."""
+    M, _, T = comb.shape
+    kept, shares = np.empty((2 * iters, M, M, T), np.float32), np.empty((2 * iters, M, T), np.float32)
+    for i in range(M):
+        for t in range(T):
+            highest = comb[i, 0, t]
+            for j in range(1, M):
+                highest = max(highest, comb[i, j, t])
+            for j in range(M):
+                comb[i, j, t] = math.exp(comb[i, j, t] - highest)
+    for step in range(2 * iters):                       # rows, columns, rows, ...; the first is the softmax
+        _divide(comb, step % 2, np.float32(0) if step == 0 else eps, shares[step])
+        kept[step] = comb
+        if step == 0:
+            for i in range(M):
+                for j in range(M):
+                    for t in range(T):
+                        comb[i, j, t] += eps
+    for step in range(2 * iters - 1, 0, -1):
+        _divide_back(g, kept[step], step % 2, shares[step])
+    # through the softmax: g = p * (g - sum(g * p))
+    for i in range(M):
+        for t in range(T):
+            shares[0, i, t] = 1
+    _divide_back(g, kept[0], 0, shares[0])
+    for i in range(M):
+        for j in range(M):
+            for t in range(T):
+                g[i, j, t] *= kept[0, i, j, t]
+
+
+@njit(cache=True, error_model="numpy")
+def _divide(comb, by_column, eps, shares):              # comb *= shares, 1 / (sum of a row or column + eps)
+    M, _, T = comb.shape
+    for i in range(M):
+        share = shares[i]
+        for t in range(T):
+            share[t] = eps
+        for j in range(M):
+            line = comb[j, i] if by_column else comb[i, j]
+            for t in range(T):
+                share[t] += line[t]
+        for t in range(T):
+            share[t] = np.float32(1) / share[t]
+        for j in range(M):
+            line = comb[j, i] if by_column else comb[i, j]
+            for t in range(T):
+                line[t] *= share[t]
+
+
+@njit(cache=True, error_model="numpy")
+def _divide_back(g, after, by_column, shares):          # g = (g - sum(g * after)) * shares, along a row or column
+    M, _, T = g.shape
+    common = np.empty(T, np.float32)
+    for i in range(M):
+        for t in range(T):
+            common[t] = 0
+        for j in range(M):
+            line, result = (g[j, i], after[j, i]) if by_column else (g[i, j], after[i, j])
+            for t in range(T):
+                common[t] += line[t] * result[t]
+        for j in range(M):
+            line = g[j, i] if by_column else g[i, j]
+            for t in range(T):
+                line[t] = (line[t] - common[t]) * shares[i, t]
+
+
+@njit(parallel=True, cache=True)
+def _streams_back(g_u, streams, read, pull, g_streams):
+    for t in prange(len(g_u)):
+        _stream_back(g_u[t], streams[t], read[t], pull[t], g_streams[t])
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _stream_back(g_u, streams, read, pull, g_streams):
+    M, D = streams.shape
+    for j in range(M):
+        # g_stream j = g_logits @ fn + pre_j g_u - pull stream j
+        into, mine = g_streams[j], streams[j]
+        for d in range(D):
+            into[d] += read[j] * g_u[d] - pull * mine[d]
+
+
+@njit(cache=True, error_model="numpy")
+def _sigmoid(x):                                        # float32; beyond 88 the exponential would overflow
+    return np.float32(1) / (np.float32(1) + np.float32(math.exp(min(-x, np.float32(88)))))

@@ -1,0 +1,138 @@
+"""The model card: what a model was trained on, for how long, and what it can do, as JSON and as text.
+
+    trained     from a run: data, steps, tokens, hours, losses, stages
+    measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement
+
+Not here: the measuring (evaluate.py), printing (cli/).
+"""
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from v4mini import __version__
+from v4mini.planning.counts import total
+from v4mini.shapes import Refused
+from v4mini.training.evaluate import bits_per_byte, mtp_agreement, needles, router_load
+from v4mini.viz.tables import human_bytes, human_count, text_table
+from v4mini.weights.file import replacing
+from v4mini.weights.spec import tensors
+
+NAME = "card.json"
+ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
+SHOWN_ROWS = 24
+
+
+def describe(name, config):             # -> dict
+    """The model itself, from its config alone."""
+    count = total(config)
+    layers = [config.layer_kind(layer) + (" (hash)" if config.is_hash_layer(layer) else "") for layer in range(config.n_layers)]
+    return {"name": name, "parameters": count.total, "active": count.active, "layers": layers,
+            "experts": [config.n_activated_experts, config.n_routed_experts],
+            "bytes": sum(spec.nbytes for spec in tensors(config))}
+
+
+def training_facts(run, lines, texts):  # Run, log lines, str -> dict
+    """What a run was: from itself and its log. `texts` says where the text came from."""
+    stages = []
+    for stage in run.recipe.stages[: run.number + 1]:
+        own = [line for line in lines if line["stage"] == stage.name]
+        if own:
+            stages.append({"name": stage.name, "steps": sum(line["steps"] for line in own), "rows": stage.rows,
+                           "length": stage.length, "mix": stage.mix, "layers": run.recipe.config_of(stage).n_layers,
+                           "seconds": sum(line["seconds"] for line in own), "losses": own[-1]["losses"]})
+    corpus = run.feed.corpus
+    return {"texts": texts, "text_bytes": corpus.nbytes, "text_tokens": len(corpus), "steps": run.step, "tokens": run.tokens,
+            "hours": run.seconds / 3600, "seed": run.recipe.seed, "stages": stages, "version": __version__,
+            "machine": f"{platform.machine()}, Python {platform.python_version()}"}
+
+
+def measurements(model, tokenizer, texts, lengths, questions=64, others=(), progress=None):     # -> dict
+    """All that evaluate.py measures, on held-out `texts`.
+
+    lengths: haystacks to search, in tokens. others: per 1,000 tokens, how many more facts lie about, in the shortest of them.
+    """
+    texts = list(texts)
+    told = progress or (lambda what: None)
+    told("bits per byte")
+    measured = {"held_out": bits_per_byte(model, tokenizer, texts)}
+    ids = np.concatenate([tokenizer.encode(text) for text in texts]).astype(np.int64)
+    rows = [ids[start: start + ROW] for start in range(0, min(len(ids), ROW * SHOWN_ROWS), ROW)]
+    told("router load")
+    load = router_load(model, rows)
+    measured["router"] = {str(layer): float(share.max()) for layer, share in load.items()}
+    if model.weights.mtp is not None:
+        told("MTP agreement")
+        measured["mtp_agreement"] = mtp_agreement(model, [row for row in rows if len(row) > 2])
+    measured["needles"] = []
+    for tokens in lengths:
+        told(f"needles in {tokens:,} tokens")
+        measured["needles"].append(needles(model, tokenizer, ids, tokens, questions))
+    for density in others:
+        for similar in (0.0, 1.0):
+            told(f"needles among {density} other facts in 1,000 tokens")
+            more = int(density * lengths[0] / 1000)
+            measured["needles"].append(needles(model, tokenizer, ids, lengths[0], questions, more, similar))
+    return measured
+
+
+def write_card(folder, card):
+    """card.json in a model's folder: complete or not at all."""
+    raw = json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n"
+    with replacing(Path(folder) / NAME, len(raw)) as write:
+        write(raw)
+
+
+def read_card(folder):                  # -> dict
+    """Raises Refused if the folder has none."""
+    path = Path(folder) / NAME
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"card: no file {path}. Models that v4mini train made have one.") from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"card: cannot read {path}: {error}. Was it edited by hand?") from None
+
+
+def card_text(card):                    # dict -> text
+    """The card as a page to read. What was not measured is not mentioned."""
+    parts = [_model_text(card["model"])]
+    if "trained" in card:
+        parts.append(_trained_text(card["trained"]))
+    if "measured" in card:
+        parts.append(_measured_text(card["measured"]))
+    return "\n\n".join(parts)
+
+
+def _model_text(model):
+    chosen, there = model["experts"]
+    return (f"{model['name']}: {human_count(model['parameters'])} parameters, {human_count(model['active'])} active per token, "
+            f"{human_bytes(model['bytes'])}\nlayers: {', '.join(model['layers'])}; {chosen} of {there} experts work on a token")
+
+
+def _trained_text(trained):
+    rows = [[s["name"], s["layers"], s["steps"], f"{s['rows']} x {s['length']}",
+             ", ".join(f"{kind} {share:.0%}" for kind, share in s["mix"].items()), round(s["seconds"] / 60, 1),
+             s["losses"].get("next"), s["losses"].get("mtp")] for s in trained["stages"]]
+    table = text_table(["stage", "layers", "steps", "batch", "rows of", "minutes", "loss", "MTP"], rows)
+    return (f"Trained on {trained['texts']} ({human_bytes(trained['text_bytes'])}, {trained['text_tokens']:,} tokens) and on "
+            f"rows made by rules: {trained['tokens']:,} tokens in {trained['steps']:,} steps, {trained['hours']:.2f} hours, "
+            f"seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}\n{table}")
+
+
+def _measured_text(measured):
+    text = measured["held_out"]
+    lines = [f"Held-out text ({text['bytes']:,} bytes): {text['bits_per_byte']:.3f} bits per byte; xz -9e, which has read "
+             f"no other text, needs {text['xz']:.3f}"]
+    busiest = ", ".join(f"{share:.2f}" for share in measured["router"].values())
+    lines.append(f"Busiest expert of each layer, in mean loads: {busiest}")
+    if "mtp_agreement" in measured:
+        lines.append(f"The MTP block's guess is the model's own next choice: {measured['mtp_agreement']:.1%}")
+    rows = [[n["tokens"], n["questions"], f"{n['right']:.1%}", " ".join(f"{share:.0%}" for share in n["by_depth"]),
+             n["others"], "yes" if n["similar"] else "no", round(n["prefill_seconds"], 1),
+             round(1000 * n["question_seconds"], 1)] for n in measured["needles"]]
+    lines.append("Facts fetched from a haystack, both tokens right\n" + text_table(
+        ["tokens", "questions", "right", "by depth, oldest first", "other facts", "similar", "read (s)", "ask (ms)"], rows))
+    return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""What a trained model can do, measured on text it has never seen.
+
+    bits per byte       how well it foretells text, beside what xz makes of the same text
+    needles             facts fetched from a haystack of any length
+    agreement           how often the MTP block's guess is the model's own next choice
+
+Not here: training's own losses (loop.py), printing (card.py).
+"""
+
+import lzma
+import time
+
+import numpy as np
+
+from v4mini.shapes import Refused
+from v4mini.training.facts import VALUE, Marks, haystack
+
+CHUNK = 512                 # tokens read at once
+PREFIX = 8                  # a question stands behind fewer tokens of text than that
+QUESTION = 16               # tokens of a question with its text and its answer, at most
+
+
+def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_byte", "bytes", "tokens", "nats", "xz"}
+    """Bits the model needs for each byte of the texts: each read from its beginning to its end, both foretold.
+
+    "xz" is what `xz -9e` makes of all texts together: it has seen none before, the model was trained on others of their kind.
+    """
+    texts = list(texts)
+    nats, tokens = 0.0, 0
+    raw = [text.encode("utf-8") for text in texts]
+    nbytes = sum(map(len, raw))
+    if not nbytes:
+        raise Refused("bits_per_byte: expected some text, got none.")
+    for number, text in enumerate(texts):
+        ids = [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
+        nats += float(surprise(model, ids).sum())
+        tokens += len(ids) - 1
+        if progress:
+            progress(number + 1, len(texts))
+    packed = len(lzma.compress(b"".join(raw), preset=9 | lzma.PRESET_EXTREME))
+    return {"bits_per_byte": nats / np.log(2) / nbytes, "bytes": nbytes, "tokens": tokens, "nats": nats,
+            "xz": 8 * packed / nbytes}
+
+
+def surprise(model, ids):                               # [T] -> [T - 1] float64, nats
+    """-log p of each token after the first, given all before it. Reads in chunks, so a text may be of any length."""
+    cache, nats = model.new_cache(), []
+    for start in range(0, len(ids) - 1, CHUNK):
+        piece = ids[start: start + CHUNK]
+        with model.appending([piece], [cache]) as (flat, spans):
+            logits = model.head(model.streams(flat, spans), model.weights.head).astype(np.float64)
+        targets = np.asarray(ids[start + 1: start + 1 + len(piece)])
+        logits = logits[: len(targets)]
+        highest = logits.max(axis=1)
+        log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+        nats.append(log_sum - logits[np.arange(len(targets)), targets])
+    return np.concatenate(nats)
+
+
+def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0, seed=0, progress=None):    # -> dict
+    """Read `tokens` of text with facts at all depths once, then ask for each from a copy of that same memory.
+
+    text [n] ids: repeated where it is shorter than the haystack. Right is an answer of which both tokens are. `others` more
+    facts lie around that nobody asks for, `similar` of them one token away from another key. At the config's limit the
+    haystack is shorter by the room that a question takes.
+    """
+    tokens = min(tokens, model.config.max_seq_len - QUESTION)
+    rng = np.random.default_rng([seed, tokens])
+    marks = Marks.of(tokenizer)
+    ids, facts = haystack(rng, text, marks, tokens, min(questions, tokens // 32), others, similar)
+    cache, began = model.new_cache(), time.perf_counter()
+    model.prefill(ids, cache, progress)
+    read, began = time.perf_counter() - began, time.perf_counter()
+    right = np.array([_answers(model, cache, marks, text, fact, rng) for fact in facts])
+    asked = time.perf_counter() - began
+    quarter = np.array([fact.place for fact in facts]) * 4 // tokens
+    return {"tokens": tokens, "questions": len(facts), "right": float(right.mean()), "others": others, "similar": similar,
+            "by_depth": [float(right[quarter == q].mean()) for q in range(4) if (quarter == q).any()],
+            "prefill_seconds": read, "question_seconds": asked / len(facts), "cache_bytes": cache.nbytes}
+
+
+def _answers(model, cache, marks, text, fact, rng):     # -> bool
+    start = int(rng.integers(len(text) - PREFIX))
+    question = [*text[start: start + int(rng.integers(PREFIX))].tolist(), marks.ask, *fact.key, marks.is_]
+    own = cache.copy()
+    logits = model.prefill(question, own)
+    for number in range(VALUE):
+        if int(logits.argmax()) != fact.value[number]:
+            return False
+        if number + 1 < VALUE:
+            logits = model.step(fact.value[number], own)
+    return True
+
+
+def mtp_agreement(model, sequences):                    # [[T] ids, ...] -> float, 0 to 1
+    """How often the MTP block's best guess of the token after next is what the model itself then finds best.
+
+    That is the share of one-token drafts a greedy speculative decoder would accept.
+    """
+    same = count = 0
+    for ids in sequences:
+        own = model.logits(ids)[1:].argmax(axis=1)      # row t: after tokens 0 .. t + 1
+        drafts = model.mtp_logits(ids).argmax(axis=1)
+        same, count = same + int((own == drafts).sum()), count + len(drafts)
+    return same / count
+
+
+def router_load(model, sequences):                      # -> {layer: [E] share of the mean load}
+    """How evenly each layer's experts are used on these texts: 1 is the mean."""
+    from v4mini.trace import Trace
+
+    loads = {layer: np.zeros(model.config.n_routed_experts) for layer in range(model.config.n_layers)}
+    for ids in sequences:
+        trace = Trace()
+        model.logits(ids, trace)
+        for layer, load in loads.items():
+            load += np.bincount(trace[f"layers.{layer}.ffn.experts"].ravel(), minlength=len(load))
+    return {layer: load / load.mean() for layer, load in loads.items()}

@@ -1,0 +1,120 @@
+"""A recipe: what a model learns, stage after stage, in plain numbers.
+
+Not here: the rows (feed.py), the loop (loop.py).
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from v4mini.config import Config
+from v4mini.shapes import Refused
+from v4mini.training.facts import Lesson
+from v4mini.training.growth import some_layers
+from v4mini.training.schedule import rate_at
+from v4mini.training.step import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of one kind. `mix` maps the kinds of feed.KINDS to their shares of the rows."""
+
+    name: str
+    steps: int
+    rows: int                           # a batch: so many rows of so many tokens
+    length: int
+    mix: dict
+    rate: float                         # Muon's; AdamW's is a share of it
+    end_rate: float | None = None       # after a cosine over the last decay_steps
+    warm_up: int = 0
+    decay_steps: int = 0
+    lesson: Lesson = field(default_factory=Lesson)
+    until: float | None = None          # ends early once so many questions about facts are answered right
+    layers: tuple[int, ...] | None = None       # which of the config's layers there are yet; None: all
+    text_jumps: float = 0.25            # share of documents that jump through positions; facts and drills always do
+    mtp_weight: float = 0.3
+    balance_weight: float = 1e-4
+    index_weight: float = 1.0
+    index_phase: str = "dense"
+    quantise: str | None = None
+
+    def rate_at(self, step):
+        return rate_at(step, self.steps, self.rate, self.end_rate, self.warm_up, self.decay_steps)
+
+    def settings(self, engine, recall=False):           # -> Settings
+        return Settings(self.mtp_weight, self.balance_weight, self.index_weight, self.index_phase, self.quantise, recall, engine)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A config and how it is trained. Everything that decides the numbers stands here or is drawn from `seed`."""
+
+    config: Config
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    vector_rate: float = 0.3            # AdamW's rate as a share of Muon's
+    bias_speed: float = 0.01            # V4 has 0.001, over 1,000 times as many steps
+    clip: float = 1.0                   # longest gradient
+
+    def __post_init__(self):
+        if not self.stages:
+            raise Refused("recipe: expected at least one stage, got none.")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):                # the log tells stages apart by name
+            raise Refused(f"recipe: expected a name of its own for each stage, got {', '.join(names)}.")
+        for stage in self.stages:
+            self.config_of(stage)
+
+    def config_of(self, stage):                         # -> Config of the model in this stage
+        return self.config if stage.layers is None else some_layers(self.config, stage.layers)
+
+    @property
+    def steps(self):
+        """At most so many: a stage may end early."""
+        return sum(stage.steps for stage in self.stages)
+
+    def to_dict(self):                                  # plain JSON values
+        return {**dataclasses.asdict(self), "config": self.config.to_dict()}
+
+
+def recipe_for(name):                                   # "mini" | "tiny" | a Config -> Recipe
+    """The recipe of that name, or the general one for any config."""
+    if name == "mini":
+        return mini()
+    if name == "tiny":                                  # the bytes and special tokens alone take 276 of a vocabulary
+        return general(Config.tiny().replace(vocab_size=512))
+    return general(name)
+
+
+def general(config, steps=400, rows=8, length=256):     # -> Recipe
+    """Text and nothing else, for whatever config: to see a loss fall."""
+    return Recipe(config, (Stage("text", steps, rows, length, {"text": 1.0}, rate=0.02, end_rate=0.002, warm_up=20,
+                                 decay_steps=steps // 2),))
+
+
+def mini():                                             # -> Recipe
+    """The one that makes the bundled model."""
+    config = Config.mini()
+    csa = [layer for layer in range(config.n_layers) if config.layer_kind(layer) == "csa"]
+    return Recipe(config, (*_fetching((0, csa[-1])), *_speaking()))
+
+
+def _fetching(layers):
+    """Two layers, a window and a CSA: first to fetch what stands near, then from afar. All at once nothing would be learnt."""
+    def stage(name, steps, rows, length, lesson, **more):
+        return Stage(name, steps, rows, length, {"facts": 1.0}, rate=0.01, lesson=lesson, layers=layers, mtp_weight=0.0, **more)
+    return (stage("keys of one token", 150, 32, 128, Lesson((1,), gap=2, far=0.0), warm_up=30, until=0.75),
+            stage("keys of two", 60, 32, 128, Lesson((1, 2), gap=3, far=0.0), until=0.75),
+            stage("beyond the window", 150, 16, 256, Lesson((1, 2, 3), gap=4, far=0.5), until=0.75),
+            stage("longer rows", 60, 8, 512, Lesson((2, 3), gap=6), until=0.75),
+            stage("sure of it", 60, 16, 512, Lesson(), until=0.97))
+
+
+def _speaking():
+    """All layers: text, and not to forget. The indexer's picks are read from the second stage on, MTP learns from the third."""
+    mix = {"text": 0.62, "facts": 0.26, "copying": 0.04, "brackets": 0.04, "sums": 0.04}
+    hard = Lesson(gap=5, similar=0.6)
+    return (Stage("all layers", 100, 16, 512, mix, 0.015, warm_up=15, mtp_weight=0.0),
+            Stage("what the indexer picks", 300, 16, 512, mix, 0.015, lesson=hard, mtp_weight=0.0, index_phase="sparse"),
+            Stage("two tokens ahead", 200, 8, 1024, mix, 0.015, 0.004, decay_steps=100, lesson=hard, index_phase="sparse"),
+            Stage("in 4 and 8 bits", 80, 8, 1024, mix, 0.004, 0.0004, decay_steps=80, lesson=hard, mtp_weight=0.1,
+                  index_phase="sparse", quantise="released"))

@@ -1,0 +1,56 @@
+"""The one list of backward functions, as Backend is of operations: NumPy behind each, Numba where it pays.
+
+Not here: the derivations (backward/), the loops (kernels/backward/).
+"""
+
+from functools import partial
+
+from v4mini.backend import Backend
+from v4mini.shapes import Refused
+from v4mini.training.backward import attention, compress, experts, index, linear, mix, norm, rope, route
+
+
+class Rules:
+    """NumPy: the formulas to read."""
+
+    name = "numpy"
+    embed, linear, grouped_linear = map(staticmethod, (linear.embed, linear.linear, linear.grouped_linear))
+    rms_norm, rms_unit, rope = map(staticmethod, (norm.rms_norm, norm.rms_unit, rope.rope))
+    hc_pre, hc_post, hc_head = map(staticmethod, (mix.hc_pre, mix.hc_post, mix.hc_head))
+    compress, index_scores, route = map(staticmethod, (compress.compress, index.index_scores, route.route))
+    attend_keeping, attend = map(staticmethod, (attention.attend_keeping, attention.attend))
+    experts_keeping, experts = map(staticmethod, (experts.experts_keeping, experts.experts))
+
+
+def numba_rules():                                      # -> Rules
+    """The same with loops behind what is not a matrix product."""
+    from v4mini.kernels import experts as experts_forward
+    from v4mini.kernels import rope as rope_forward
+    from v4mini.kernels.backward import attention as attention_loops
+    from v4mini.kernels.backward import compress as compress_loops
+    from v4mini.kernels.backward import experts as experts_loops
+    from v4mini.kernels.backward import mix as mix_loops
+    from v4mini.kernels.backward import norm as norm_loops
+
+    rules = Rules()
+    rules.name = "numba, products numpy (BLAS)"
+    rules.rms_norm, rules.rms_unit = norm_loops.rms_norm, norm_loops.rms_unit
+    rules.rope = lambda g, positions, freqs, inverse=False: rope_forward.rope(g, positions, freqs, not inverse)
+    rules.hc_pre, rules.hc_post, rules.hc_head = mix_loops.hc_pre, mix_loops.hc_post, mix_loops.hc_head
+    rules.compress = compress_loops.compress
+    rules.attend_keeping = partial(attention.attend_keeping, weigh=attention_loops.weigh)
+    rules.attend = partial(attention.attend, weigh_back=attention_loops.weigh_back)
+    rules.experts_keeping = partial(experts.experts_keeping, hidden=experts_forward.swiglu)
+    rules.experts = partial(experts.experts, swiglu=experts_loops.swiglu)
+    return rules
+
+
+def choose_rules(engine):                               # "auto" | "numba" | "numpy" -> (Backend, Rules)
+    """The engine that runs forward, and the rules that run backward."""
+    if engine == "numpy":
+        return Backend(), Rules()
+    if engine in ("auto", "numba"):
+        from v4mini.kernels.backend import NumbaBackend
+
+        return NumbaBackend(), numba_rules()
+    raise Refused(f"engine: expected auto, numba or numpy, got {engine!r}. Leave it out to take the fastest.")
