@@ -1,15 +1,19 @@
-"""generate: token after token, from a prompt. Not here: text (text/), drafts of several tokens at once."""
+"""generate: token after token, from a prompt. Not here: text (text/), drafts of several tokens at once (speculate.py)."""
 
 import numpy as np
 
 from v4mini.inference.sampling import check_sampling, sample
+from v4mini.inference.speculate import Tally, check_speculation, speculative_tokens
 from v4mini.shapes import Refused
 
 
-def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None):        # yields ints
-    """Read `ids`, then yield new tokens one by one, until the config's eos_id (not yielded) or max_new_tokens.
+def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None):
+    """Read `ids`, then yield new tokens (ints) one by one, until the config's eos_id (not yielded) or max_new_tokens.
 
     With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
+    speculate: how many tokens the MTP block guesses ahead (True: 1), so that one pass of the model may say several. Tokens
+    follow the same distribution as without, but a seed draws another text. At temperature 0 it is the same text, up to
+    draws that float32 cannot decide; see speculate.Tally, one of which may be handed in to be filled.
     Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
     """
     check_sampling(temperature, top_p)
@@ -22,15 +26,21 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
     if wanted > model.config.max_seq_len:
         raise Refused(f"generate: prompt and new tokens make {wanted}, over this config's {model.config.max_seq_len} "
                       "(max_seq_len). Ask for fewer.")
-    return _tokens(model, ids, max_new_tokens, temperature, top_p, np.random.default_rng(seed), cache)
+    drafts, tally, rng = check_speculation(model, cache, speculate), tally or Tally(), np.random.default_rng(seed)
+    if drafts:
+        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally)
+    return _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally)
 
 
-def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache):
+def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally):
     logits = model.prefill(ids, cache)
     for number in range(max_new_tokens):
+        if temperature == 0:
+            tally.compare(logits[None])
         token = sample(logits, rng, temperature, top_p)
         if token == model.config.eos_id:
             return
         yield token
         if number + 1 < max_new_tokens:
             logits = model.step(token, cache)
+            tally.add(0, 1)

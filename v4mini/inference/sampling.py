@@ -36,7 +36,12 @@ def distribution(logits, temperature, top_p):           # [V] -> [V] float64, su
     return p
 
 
+def draw(p, rng):                                       # [V], sums to 1 -> int
+    """A token from a distribution. One that is sure, as at temperature 0, takes no random number."""
+    best = int(np.argmax(p))
+    return best if p[best] == 1 else int(rng.choice(len(p), p=p))
+
+
 def sample(logits, rng, temperature=1.0, top_p=1.0):    # [V] -> int
     """Draw a token. Source: the release's generation_config (temperature 1, top_p 1)."""
-    p = distribution(logits, temperature, top_p)
-    return int(np.argmax(p)) if temperature == 0 else int(rng.choice(len(p), p=p))
+    return draw(distribution(logits, temperature, top_p), rng)
