@@ -1,7 +1,7 @@
 """Special tokens: each name once, with its id here and in the release.
 
 The bars are U+FF5C and the low lines U+2581, not | and _: look-alikes encode to other ids and nothing complains.
-Source: names from the release's encoding_dsv4.py; ids and flags as in two public ports that agree.
+Source: names from the release's encoding_dsv4.py, ids from its tokenizer.json; tests/text/test_released_tokenizer.py compares.
 With the real model, ids come from its own tokenizer.json (Tokenizer.special); this table is for the bundled one.
 Not here: where a chat puts them, vocabularies.
 """
@@ -26,5 +26,6 @@ SPECIALS = (                                    # (id here, id in the release, n
     (17, 128836, TITLE), (18, 128844, EXTRACTED_URL), (19, 128845, READ_URL),
 )
 
-# The release flags only these `special`: skip_special leaves them out, while <think> and the roles stay readable.
+# The bundled file flags these `special`, the release only the first three of them: skip_special leaves them out, while
+# <think> and the roles stay readable.
 FLAGGED = frozenset({BOS, EOS, PAD, EOT})

@@ -10,6 +10,7 @@ import operator
 from pathlib import Path
 
 from v4mini.shapes import Refused
+from v4mini.text.marks import plain
 from v4mini.text.special import BOS, EOS
 
 LARGEST_FILE = 256 * 2**20                      # bytes; V4's tokenizer.json has 6 MB
@@ -49,7 +50,7 @@ class Tokenizer:
         if not isinstance(text, str):
             raise Refused(f"encode: wanted text, got {type(text).__name__}. Pass a str; decode bytes as UTF-8 first.")
         engine = self._with_special if special else self._plain
-        return engine.encode(_paired(text), add_special_tokens=False).ids
+        return engine.encode(plain(text), add_special_tokens=False).ids
 
     def decode(self, ids, skip_special=False):  # -> text
         """Ids to text; bytes that are no UTF-8 become U+FFFD.
@@ -179,11 +180,3 @@ def _engine(fields, source):
     engine.no_truncation()
     engine.no_padding()
     return engine
-
-
-def _paired(text):                              # surrogates: pairs become their character, lone ones U+FFFD
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
