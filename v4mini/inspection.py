@@ -7,6 +7,7 @@ from v4mini.config import Config
 from v4mini.planning.counts import counts, total
 from v4mini.weights.file import tensor_bytes
 from v4mini.weights.found import stored_tensors
+from v4mini.weights.remote.record import read_record, unfinished
 from v4mini.weights.spec import check, tensors
 from v4mini.weights.store import open_store
 
@@ -18,12 +19,41 @@ def inspect_config(name, config):                       # -> dict of plain value
 
 
 def inspect_checkpoint(path):                           # -> dict of plain values
-    """The same for files on disk, with what is missing, extra or misshapen. Reads headers only. Raises Refused."""
+    """The same for files on disk, with what is missing, extra or misshapen. Reads headers only. Raises Refused.
+
+    Of a folder of fetched parts, missing tensors are no problem but counted: see "missing" and "parts".
+    """
     path = Path(path)
+    record = read_record(path) if path.is_dir() else None
     with open_store(path) as store:
         config = Config.load(path if path.is_dir() else path.parent)
-        stored = [(name, entry.dtype, list(entry.shape)) for name, entry in store.entries().items()]
-        return _report(str(path), config, stored, check(config, stored_tensors(store)), checked=True)
+        report = _report(str(path), config, _stored(store), check(config, stored_tensors(store)), checked=True)
+        report["index_total"] = _said(store.metadata)
+    if record:
+        report |= {"fetched": {"from": record.origin, "revision": record.revision, "tensors": record.tensors,
+                               "bytes": record.total_size}, "unfinished": unfinished(path)}
+        missing = [problem for problem in report["problems"] if problem.startswith("missing: ")]
+        report["problems"] = [problem for problem in report["problems"] if problem not in set(missing)]
+        report |= {"missing": len(missing), "parts": _parts(config, {tensor["name"] for tensor in report["tensors"]})}
+    return report
+
+
+def inspect_release(release, progress=None):            # -> dict of plain values
+    """The same for a release elsewhere (weights/remote), from its headers. progress(headers so far)."""
+    release.read_headers(progress=progress)
+    report = _report(release.name, release.config, _stored(release), check(release.config, stored_tensors(release)), checked=True)
+    meter = release.source.meter
+    return report | {"index_total": release.total_size or None, "files": len(release.shards), "revision": release.source.revision,
+                     "read_bytes": meter.nbytes, "requests": meter.requests}
+
+
+def _stored(store):                                     # -> [(name, dtype, shape)]
+    return [(name, entry.dtype, list(entry.shape)) for name, entry in store.entries().items()]
+
+
+def _said(metadata):                                    # what an index says its tensors add up to
+    said = metadata.get("total_size")
+    return said if type(said) is int else None
 
 
 def _report(name, config, stored, problems, checked):
@@ -36,9 +66,23 @@ def _report(name, config, stored, problems, checked):
         "mtp_parameters": mtp.total, "bytes": sum(formats.values()), "formats": dict(formats), "tensors_stored": len(stored),
         "groups": [{"group": group, "parameters": count.total, "active": count.active, "bytes": count.nbytes}
                    for group, count in sorted(groups.items(), key=lambda item: -item[1].nbytes)],
-        "config": config.to_dict(), "problems": problems, "checked": checked,
+        "config": config.to_dict(), "problems": problems, "missing": 0, "checked": checked, "index_total": None,
         "tensors": [{"name": tensor, "dtype": dtype, "shape": shape} for tensor, dtype, shape in stored],
     }
+
+
+def _parts(config, here):                               # -> [what is there of each group, in stored tensors and bytes]
+    parts = defaultdict(lambda: {"here": 0, "of": 0, "bytes": 0, "of_bytes": 0})
+    for spec in tensors(config):
+        part = parts["MTP block" if spec.name.startswith("mtp.") else spec.group]
+        for name, dtype, shape in spec.stored():
+            nbytes = tensor_bytes(name, dtype, shape)
+            part["of"] += 1
+            part["of_bytes"] += nbytes
+            if name in here:
+                part["here"] += 1
+                part["bytes"] += nbytes
+    return [{"group": group, **part} for group, part in sorted(parts.items(), key=lambda item: -item[1]["of_bytes"])]
 
 
 def describe_layers(config):                            # -> "43 layers: 2 window, 21 CSA, 20 HCA; 3 of them ..."

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config
+from v4mini.cli.fetch import progress_bar, remote_options
 from v4mini.cli.front import data_folder, json_option, main
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
@@ -52,39 +53,86 @@ def verify(hf, configs, golden, backend, as_json):
 @main.command()
 @click.argument("what")
 @click.option("--tensors", "list_tensors", is_flag=True, help="List every tensor.")
+@click.option("--checksums", is_flag=True, help="Also hash the files of a fetched folder again.")
+@remote_options
 @json_option
-def inspect(what, list_tensors, as_json):
+def inspect(what, list_tensors, checksums, limit, endpoint, as_json):
     """What a checkpoint holds, and what it lacks.
 
-    WHAT is a folder, a .safetensors file, or flash, pro, mini, bench, tiny: then the same from the config alone. Reads
-    headers only. Exit 1 if the checkpoint does not fit its config.
+    WHAT is a folder, a .safetensors file, hf://owner/name (then its headers are read, a few MB), or flash, pro, mini, bench,
+    tiny: then the same from the config alone. Reads headers only. Exit 1 if the checkpoint is not whole or does not fit its
+    config.
     """
-    from v4mini.inspection import inspect_checkpoint, inspect_config
+    report = _inspected(what, endpoint, limit)
+    if checksums:
+        from v4mini.weights.remote.record import check_sums
 
-    if what in PRESETS and not Path(what).exists():
-        report = inspect_config(what, getattr(Config, what)())
-    else:
-        report = inspect_checkpoint(what)
+        report["problems"] += [f"wrong checksum: {name}" for name in check_sums(what)]
     if as_json:
         click.echo(json.dumps(report, indent=1))
     else:
         _print_inspection(report, list_tensors)
-    sys.exit(1 if report["problems"] else 0)
+    sys.exit(1 if report["problems"] or report["missing"] else 0)
+
+
+def _inspected(what, endpoint, limit):                  # -> the report
+    from v4mini.inspection import inspect_checkpoint, inspect_config, inspect_release
+
+    if what in PRESETS and not Path(what).exists():
+        return inspect_config(what, getattr(Config, what)())
+    if "://" not in what:
+        return inspect_checkpoint(what)
+    from v4mini.weights.remote.release import open_release
+
+    release = open_release(what, endpoint, limit)
+    with progress_bar(len(release.shards), f"{len(release.shards)} headers") as progress:
+        return inspect_release(release, progress)
 
 
 def _print_inspection(report, list_tensors):
     click.echo(f"{report['name']}: {report['layers']}")
     click.echo(f"{human_count(report['parameters'])} parameters, {human_count(report['active'])} active per token; "
                f"MTP block: {human_count(report['mtp_parameters']) + ' more' if report['mtp_parameters'] else 'none'}")
-    click.echo(f"{report['bytes']:,} bytes ({human_bytes(report['bytes'])}) in {report['tensors_stored']:,} stored tensors\n")
-    click.echo(text_table(["group", "parameters", "active", "bytes"],
-                          [[g["group"], g["parameters"], round(g["active"]), g["bytes"]] for g in report["groups"]]))
+    click.echo(f"{report['bytes']:,} bytes ({human_bytes(report['bytes'])}) in {report['tensors_stored']:,} stored tensors"
+               + _compared_with_index(report) + "\n")
+    if report["missing"]:
+        _print_parts(report)
+    else:
+        click.echo(text_table(["group", "parameters", "active", "bytes"],
+                              [[g["group"], g["parameters"], round(g["active"]), g["bytes"]] for g in report["groups"]]))
     click.echo("\n" + text_table(["format", "bytes", "of all"],
                                  [[f, n, f"{n / report['bytes']:.1%}"] for f, n in report["formats"].items()]))
     if list_tensors:
         rows = [[t["name"], t["dtype"], str(t["shape"])] for t in report["tensors"]]
         click.echo("\n" + text_table(["tensor", "dtype", "shape"], rows))
+    _print_verdict(report)
+
+
+def _compared_with_index(report):
+    said = report["index_total"]
+    if said is None or report["missing"]:
+        return ""
+    return ", which is the index's own total" if said == report["bytes"] else f"; its index says {said:,}"
+
+
+def _print_parts(report):
+    fetched = report["fetched"]
+    at = f" at commit {fetched['revision']}" if fetched["revision"] else ""
+    click.echo(f"A part of {fetched['from']}{at}\n")
+    click.echo(text_table(["group", "tensors here", "of", "bytes here", "of"],
+                          [[p["group"], p["here"], p["of"], p["bytes"], p["of_bytes"]] for p in report["parts"]]))
+
+
+def _print_verdict(report):
+    for name, nbytes in report.get("unfinished", {}).items():
+        click.echo(f"\nUnfinished: {name}, {nbytes:,} bytes so far; the command that began it goes on with it.")
+    if "read_bytes" in report:
+        click.echo(f"\nRead {human_bytes(report['read_bytes'])} in {report['requests']} requests; "
+                   f"commit {report['revision'] or 'unknown'}.")
     if report["problems"]:
         click.echo(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(report["problems"]))
-    elif report["checked"]:
+    if report["missing"]:
+        click.echo(f"\nNot whole: {report['missing']:,} tensors are missing, so it cannot generate. "
+                   f"v4mini fetch {report['fetched']['from']} all brings them.")
+    elif report["checked"] and not report["problems"]:
         click.echo("\nWhole: every tensor of its config is there, in the right shape and format.")

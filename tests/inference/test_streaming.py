@@ -1,0 +1,309 @@
+"""A model over its files gives the bits of one in memory, within the memory it was given."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from v4mini.backend import Backend
+from v4mini.config import Config
+from v4mini.inference.generate import generate
+from v4mini.inference.load import load
+from v4mini.inference.streaming import disk_rate, engine_with, open_streaming, stream
+from v4mini.inference.streaming_plan import FEWEST, plan_memory, resident_bytes, scratch_bytes
+from v4mini.inference.streaming_trace import recorded
+from v4mini.inference.streaming_weights import units_of
+from v4mini.numerics.matrix import Matrix
+from v4mini.planning.replay import replay
+from v4mini.shapes import Refused
+from v4mini.weights.random import random_tensors
+from v4mini.weights.store import open_store, write_store
+from v4mini.weights.synth import synth
+
+BUNDLED = Path(__file__).parents[2] / "data" / "mini"
+# Flash's layers and formats at a hundredth of its width, with experts enough to crowd each other out
+FLASH_LIKE = Config.flash().replace(n_layers=5, dim=256, moe_inter_dim=128, n_heads=8, head_dim=96, rope_head_dim=32,
+                                    q_lora_rank=128, o_groups=4, o_lora_rank=64, n_routed_experts=16, index_n_heads=4,
+                                    index_head_dim=32, index_topk=8, vocab_size=500)
+IDS = (np.arange(40) * 37 + 5) % 500
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return synth(tmp_path_factory.mktemp("streaming") / "flash", FLASH_LIKE)
+
+
+def over(path, others, places, backend="numpy", chunk=512, **how):
+    """A streaming model with rooms drawn by hand: a share of the other weights, and so many places for experts."""
+    opened = load(path, backend, keep=False)
+    with open_store(path) as store:
+        units, table = units_of(opened.config, store)
+    sizes = [unit.nbytes for key, unit in units.items() if isinstance(key, str)]
+    rooms = max(max(sizes), int(others * sum(sizes))), places
+    plan = SimpleNamespace(rooms=lambda tokens, process=0: rooms, chunk=chunk, limit=0, expert=0, describe=dict)
+    return stream(opened, units, table, plan, **how)
+
+
+def everything(model, ids, chunk):                      # -> what a model can be asked, one after the other
+    cache = model.new_cache()
+    yield model.prefill(ids, cache, chunk=chunk)
+    for token in (3, 499, 7):
+        yield model.step(token, cache)
+    caches = [model.new_cache(), model.new_cache()]
+    yield model.prefill_many([ids[:9], ids[:4]], caches)
+    yield model.logits(ids[:13])
+    if model.weights.mtp:
+        yield model.mtp_logits(ids[:9])
+
+
+@pytest.fixture(scope="module")
+def wanted(folder):
+    return list(everything(load(folder, "numpy", keep=False), IDS, 16))
+
+
+@pytest.mark.parametrize("others, places, policy", [(0, 1, "known"), (0, 2, "lru"), (0.3, 7, "known"), (0.9, 40, "lru"),
+                                                    (1, 1000, "known")])
+def test_the_same_bits_however_little_is_held(folder, wanted, others, places, policy):
+    with over(folder, others, places, policy=policy) as model:
+        for number, got in enumerate(everything(model, IDS, 16)):
+            np.testing.assert_array_equal(got, wanted[number], err_msg=str(number))
+        assert (model.report()["expert_reads"] > 6 * 16) == (places < 100)
+
+
+@pytest.mark.parametrize("simulate", [None, "released"])
+def test_the_same_bits_from_the_compiled_kernels(folder, simulate):
+    full = load(folder, "numba", simulate, keep=False)
+    opened = list(everything(full, IDS[:12], 8))
+    with open_streaming(folder, 1 << 30, "numba", simulate) as model:
+        model.plan = SimpleNamespace(**{**vars(model.plan), "rooms": lambda tokens, process=0: (200_000, 3)},
+                                     describe=dict)
+        for got, wanted in zip(everything(model, IDS[:12], 8), opened):
+            np.testing.assert_array_equal(got, wanted)
+        assert model.report()["hit_rate"] < 0.5
+
+
+@pytest.mark.parametrize("places", [4])
+def test_the_bundled_model_speaks_the_same_text(places):
+    with over(BUNDLED, 0.1, places) as model:
+        ids = IDS % model.config.vocab_size
+        wanted = list(generate(load(BUNDLED, "numpy", keep=False), ids, 7, temperature=0.7, seed=5))
+        assert list(generate(model, ids, 7, temperature=0.7, seed=5)) == wanted
+
+
+@pytest.mark.parametrize("places", [1, 5])
+def test_a_prompt_reads_each_expert_once_a_layer_and_chunk(folder, places):
+    with over(folder, 0, places) as model:
+        watched, recorder = recorded(model)
+        watched.prefill(IDS, model.new_cache(), chunk=20)
+        steps = recorder.trace(len(IDS)).steps()
+        assert model.pool.tally.reads["experts"] <= sum(len(step.keys) for step in steps)
+        assert model.pool.tally.uses["experts"] == sum(len(step.keys) for step in steps) and len(steps) == 2 * 5
+
+
+@pytest.mark.parametrize("places", [1, 5, 40, 200])
+def test_lru_reads_what_replay_says(folder, places):
+    """The cache that runs and the one on paper are the same."""
+    with over(folder, 0.5, places, policy="lru") as model:
+        watched, recorder = recorded(model)
+        list(generate(watched, IDS[:11], 9, temperature=0, seed=1))
+        lap = replay(recorder.trace(11).steps(), places, "lru")
+        assert (model.report()["expert_uses"], model.report()["expert_reads"]) == (lap.uses, lap.misses)
+        assert model.report()["hit_rate"] == lap.hit_rate
+
+
+def test_hash_layers_experts_are_asked_for_before_anything_runs(folder):
+    asked = []
+    for policy in ("known", "lru"):
+        with over(folder, 1, 100, policy=policy) as model:
+            begin, table = model.pool.begin, model.weights.layers[1].ffn.gate.tid2eid
+            model.pool.begin = lambda known=(), begin=begin: (asked.append(list(known)), begin(known))
+            model.step(17, model.new_cache())
+    assert {layer for layer, _ in asked[0]} == {0, 1, 2} and asked[1] == []
+    assert {expert for layer, expert in asked[0] if layer == 1} == set(table[17].tolist())
+
+
+def test_a_hash_layer_that_is_the_last_asks_for_the_last_token_only(tmp_path):
+    path = synth(tmp_path / "two", FLASH_LIKE.replace(n_layers=2, n_mtp_layers=0))
+    with over(path, 1, 100) as model:
+        model.prefill(IDS, model.new_cache())
+        settled = model.pool.tally.reads["experts"]
+        assert settled == model.pool.tally.uses["experts"] <= 16 + 6
+
+
+def test_hf_files_with_fused_experts_stream_as_the_released_ones(tmp_path, folder):
+    from v4mini.weights.names import HfSlice, to_hf
+
+    config = Config.tiny().replace(n_mtp_layers=0)
+    held, fused = {}, {}
+    for name, array in random_tensors(config).items():
+        place = to_hf(name)
+        held.setdefault(place.name if isinstance(place, HfSlice) else place, []).append((place, array))
+    for name, parts in held.items():
+        by_expert = {}
+        for place, array in parts:
+            if isinstance(place, HfSlice):
+                by_expert.setdefault(place.expert, []).append((place.part or 0, array))
+        rows = [np.concatenate([array for _, array in sorted(halves, key=lambda half: half[0])])
+                for _, halves in sorted(by_expert.items())]
+        fused[name] = np.stack(rows) if rows else parts[0][1]
+    path = written(tmp_path / "hf", config, fused, np.float32)
+    ids = IDS % 97
+    with over(path, 0, 2) as model:
+        np.testing.assert_array_equal(model.logits(ids), load(path, "numpy", keep=False).logits(ids))
+    half = written(tmp_path / "half", config, fused, np.float16)
+    with pytest.raises(Refused, match="expected a format that can be streamed, got float16"):
+        open_streaming(half, 1 << 30, "numpy")
+    brain = written(tmp_path / "brain", config, fused, ml_dtypes.bfloat16)
+    with over(brain, 0.2, 3) as model:
+        np.testing.assert_array_equal(model.logits(ids), load(brain, "numpy", keep=False).logits(ids))
+
+
+def written(path, config, tensors, floats):
+    kinds = {np.dtype(kind): name for kind, name in ((np.float32, "F32"), (np.float16, "F16"), (ml_dtypes.bfloat16, "BF16"),
+                                                     (np.int64, "I64"))}
+    tensors = {name: array.astype(floats) if array.dtype == np.float32 else array for name, array in tensors.items()}
+    path.mkdir()
+    write_store(path, [(name, kinds[array.dtype], array.shape, lambda array=array: [array]) for name, array in tensors.items()])
+    (path / "config.json").write_text(json.dumps(config.to_released()))
+    return path
+
+
+def test_a_matrix_of_it_is_a_matrix_like_any_other(folder):
+    full = load(folder, "numpy", keep=False).weights
+    with over(folder, 0, 2) as model:
+        mine = model.weights
+        pairs = [(mine.embed, full.embed), (mine.head.weight, full.head.weight),
+                 (mine.layers[3].attn.wo_a, full.layers[3].attn.wo_a),
+                 (mine.layers[2].ffn.experts[5].w2, full.layers[2].ffn.experts[5].w2),
+                 (mine.mtp.block.ffn.experts[15].w1, full.mtp.block.ffn.experts[15].w1), (mine.mtp.e_proj, full.mtp.e_proj)]
+        for got, wanted in pairs:
+            assert isinstance(got, Matrix) and repr(got) == repr(wanted)
+            assert (got.shape, got.format, got.is_quantised, got.nbytes, got.dense_nbytes) == (
+                wanted.shape, wanted.format, wanted.is_quantised, wanted.nbytes, wanted.dense_nbytes)
+        before = dict(model.pool.tally.reads)
+        assert before["experts"] == 0                   # all of that without reading one
+        for got, wanted in pairs:
+            np.testing.assert_array_equal(got.dense(), wanted.dense())
+            np.testing.assert_array_equal(got.rows(1, 9), wanted.rows(1, 9))
+            np.testing.assert_array_equal(got.take([5, 0, 5]), wanted.take([5, 0, 5]))
+            np.testing.assert_array_equal(got.codes, wanted.codes)
+        assert mine.layers[4].ffn.experts.keys(np.array([[5, 1], [1, 7]])) == [(4, 1), (4, 5), (4, 7)]
+        assert mine.mtp.block.ffn.experts.layer == 5
+
+
+def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
+    wanted = list(generate(load(folder, "numpy", keep=False), IDS, 5, temperature=0))
+    with over(folder, 0.2, 3) as model:
+        real, count = model.pool.look, 0
+
+        def interrupted(key, name):
+            nonlocal count
+            count += 1
+            if count == 150:
+                raise KeyboardInterrupt
+            return real(key, name)
+        model.pool.look = interrupted
+        for matrix in (model.weights.layers[3].attn.wq_b, model.weights.head.weight):
+            object.__setattr__(matrix, "_look", interrupted)
+        cache, count = model.new_cache(), 149
+        with pytest.raises(KeyboardInterrupt):
+            model.prefill(IDS, cache)
+        assert cache.length == 0
+        assert list(generate(model, IDS, 5, temperature=0, cache=cache)) == wanted
+
+
+def test_an_engine_with_a_mixin_is_still_that_engine():
+    class Loud:
+        def embed(self, ids, table):
+            return self.word
+
+    mine = Backend("released")
+    mixed = engine_with(Loud, mine, word="hello")
+    assert isinstance(mixed, Backend) and mixed.simulate == "released" and mixed.embed(0, 0) == "hello"
+    assert mixed.describe() == mine.describe() and not hasattr(mine, "word")
+
+
+# ---- memory ----
+
+def test_rooms_keep_to_the_limit_and_every_byte_is_given_to_something():
+    config = Config.flash().replace(n_layers=8, n_mtp_layers=0)
+    units = {(layer, e): SimpleNamespace(nbytes=13_377_536, key=(layer, e)) for layer in range(8) for e in range(256)}
+    units |= {f"m{i}": SimpleNamespace(nbytes=30_000_000, key=f"m{i}") for i in range(100)}
+    units |= {"head": SimpleNamespace(nbytes=1_059_061_760, key="head")}
+    for limit in range(2 << 30, 40 << 30, 700 << 20):
+        plan = plan_memory(config, units, limit, 150_000_000)
+        for tokens in (1, 16, plan.chunk):
+            others, places = plan.rooms(tokens)
+            used = plan.process + scratch_bytes(config, tokens) + others + places * plan.expert
+            assert used <= limit and places >= FEWEST and others >= plan.largest
+            assert limit - used < plan.expert or (places, others) == (plan.experts, plan.others)
+            assert others == plan.others or places == FEWEST      # experts get what others leave
+        assert sum(plan.describe().values()) <= limit
+        grown = plan.rooms(1, plan.process + 500_000_000)
+        assert grown <= plan.rooms(1) and (limit > 30 << 30 or sum(grown) < sum(plan.rooms(1)))
+
+
+def test_too_little_memory_is_refused_with_the_sum_that_is_enough(folder):
+    with pytest.raises(Refused, match="for head, 2 x 61,440 for experts") as refused:
+        open_streaming(folder, 1 << 20, "numpy")
+    least = int(re.search(r"at least ([\d,]+) bytes", str(refused.value))[1].replace(",", ""))
+    with open_streaming(folder, least + (4 << 20), "numpy") as model:      # the process itself may grow a little between
+        assert model.plan.chunk == 16 and model.step(1, model.new_cache()).shape == (500,)
+    with pytest.raises(Refused, match="policy: expected lru or known, got 'mru'"):
+        open_streaming(folder, 1 << 30, "numpy", policy="mru")
+
+
+def test_when_the_process_grows_experts_give_way(folder, monkeypatch):
+    from v4mini.inference import streaming
+
+    with open_streaming(folder, resident_bytes() + (300 << 20), "numpy") as model:
+        cache = model.new_cache()
+        model.prefill(IDS, cache)
+        assert model.report()["expert_places"] == 6 * 16
+        real = streaming.resident_bytes
+        monkeypatch.setattr(streaming, "resident_bytes", lambda: real() + (1 << 30))
+        model.step(5, cache)
+        assert model.report()["expert_places"] == FEWEST
+        monkeypatch.undo()
+        model.step(5, cache)
+        assert model.report()["expert_places"] == 6 * 16
+
+
+SCRIPT = """
+import json, sys
+import numpy as np
+import v4mini as v4
+from v4mini.inference.streaming import open_streaming
+path, memory = sys.argv[1], int(sys.argv[2])
+model = open_streaming(path, memory, "numpy") if memory else v4.load(path, "numpy", keep=False)
+tokens = list(v4.generate(model, np.arange(40), 6, temperature=0))
+peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([tokens, peak, model.report() if memory else None]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell peak memory")
+def test_a_process_stays_within_its_limit_and_says_the_same(tmp_path):
+    """250 MB of experts in a process that may take 220 MB in all."""
+    config = FLASH_LIKE.replace(n_layers=3, dim=1024, moe_inter_dim=512, n_routed_experts=96, n_mtp_layers=0)
+    path, limit = synth(tmp_path / "wide", config), 220_000_000
+
+    def run(memory):
+        done = subprocess.run([sys.executable, "-c", SCRIPT, str(path), str(memory)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    wanted, whole, _ = run(0)
+    tokens, peak, report = run(limit)
+    assert tokens == wanted and peak <= limit < whole
+    assert report["expert_reads"] > report["expert_places"] and report["limit"] == limit
+    assert report["from_disk_bytes"] is None or report["from_disk_bytes"] >= 0
+
+
+def test_a_disk_s_rate_is_a_number_of_bytes_a_second(folder):
+    assert 1e5 < disk_rate(folder, experts=8) < 1e13

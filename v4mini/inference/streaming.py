@@ -1,0 +1,142 @@
+"""A model larger than memory: the same layers and kernels, over weights that come from the files when they are needed.
+
+    model = open_streaming("flash", memory=8 << 30)
+    model.report()                  # hit rates, bytes read, seconds waited
+
+The numbers are, to the last bit, those of v4mini.load(path, keep=False). Not here: what is held (streaming_pool.py), how the
+memory is divided (streaming_plan.py), the tree of weights (streaming_weights.py).
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from v4mini.config import Config
+from v4mini.inference.cached import CachedModel
+from v4mini.inference.load import load
+from v4mini.inference.streaming_plan import plan_memory, resident_bytes
+from v4mini.inference.streaming_pool import READERS, Pool
+from v4mini.inference.streaming_read import Buffer, Files
+from v4mini.inference.streaming_weights import streamed, units_of
+from v4mini.layers.attention import last_rows
+from v4mini.shapes import Refused
+from v4mini.weights.store import open_store
+
+POLICIES = {"lru": "lru", "known": "aged"}              # what users choose -> who goes, by planning.eviction
+
+
+def open_streaming(path, memory, backend="auto", simulate=None, policy="known", config=None, chunk=None, direct=True,
+                   readers=READERS):                    # -> StreamingModel
+    """Open a checkpoint to run within `memory` bytes: resident set of this process, all included.
+
+    policy: "lru", or "known": experts of hash layers are read as soon as the tokens are known, and of the others those stay
+    that were chosen most often lately. chunk: tokens of a prompt at once (default: 512, or 16 where memory is small). direct:
+    past the system's page cache; without, what does not fit here may be found there. Refused as in `load`, and if the limit is
+    too small for the largest matrix.
+    """
+    if policy not in POLICIES:
+        raise Refused(f"policy: expected lru or known, got {policy!r}. known is the default.")
+    with open_store(path) as store:
+        opened = load(path, backend, simulate, config, keep=False)
+        units, table = units_of(opened.config, store)
+    plan = plan_memory(opened.config, units, memory, resident_bytes(), chunk)
+    return stream(opened, units, table, plan, policy, direct, readers)
+
+
+def stream(opened, units, table, plan, policy="known", direct=True, readers=READERS):      # -> StreamingModel
+    """A model that was loaded (keep=False), over a pool with the rooms of `plan`, which may also be drawn by hand."""
+    pool = Pool(units, table, *plan.rooms(plan.chunk), POLICIES[policy], Files(direct), readers)
+    weights = streamed(opened.weights, opened.config, pool)
+    return StreamingModel(opened.config, weights, opened.ops, pool, plan, reads_ahead=policy == "known")
+
+
+class StreamingModel(CachedModel):
+    """A CachedModel that tells its pool what comes next. Close it, or use it in a `with`, to stop its readers."""
+
+    def __init__(self, config, weights, ops, pool, plan, reads_ahead=True):
+        super().__init__(config, weights, engine_with(Announcing, ops, pool=pool))
+        self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, _disk_bytes()
+
+    def prefill(self, ids, cache, progress=None, chunk=None):
+        """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
+        return super().prefill(ids, cache, progress, chunk or self.plan.chunk)
+
+    def streams(self, ids, sequences, trace=None, last=None):
+        """As Model.streams. The hash layers' experts follow from the ids alone, so they are asked for before anything runs."""
+        self.pool.resize(*self.plan.rooms(len(ids), resident_bytes() - self.pool.nbytes))
+        self.pool.begin(self._known(ids, sequences, last) if self.reads_ahead else ())
+        return super().streams(ids, sequences, trace, last)
+
+    def report(self):                                   # -> dict of plain values
+        """What was used and read since the model was opened."""
+        tally = self.pool.tally
+        used, read = tally.uses["experts"], tally.reads["experts"]
+        now = _disk_bytes()
+        return {"limit": self.plan.limit, "memory": self.plan.describe(), "expert_places": self.pool.shelf.capacity,
+                "expert_bytes": self.plan.expert, "expert_uses": used, "expert_reads": read,
+                "hit_rate": 1 - read / used if used else None, "read_bytes": dict(tally.read_bytes),
+                "from_disk_bytes": None if now is None else now - self._disk, "waited_seconds": tally.waited,
+                "past_page_cache": self.pool.files.is_direct}
+
+    def close(self):
+        """Stop reading. The model cannot be used any more."""
+        self.pool.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _known(self, ids, sequences, last):             # -> [(layer, expert)] in the order of use
+        known = []
+        for layer, block in enumerate(self.weights.layers[: self.config.n_hash_layers]):
+            asked = ids if layer < self.config.n_layers - 1 else ids[last_rows(sequences, last)]
+            known += block.ffn.experts.keys(block.ffn.gate.tid2eid[asked])
+        return known
+
+class Announcing:
+    """Mixed into any Backend: a layer's choice is told to the pool before its experts run."""
+
+    def experts(self, x, chosen, weights, pool, limit):
+        self.pool.announce(pool.keys(np.asarray(chosen)))
+        return super().experts(x, chosen, weights, pool, limit)
+
+
+def engine_with(mixin, ops, **extra):                   # a class, Backend -> Backend of the same kind
+    """The same engine with the mixin's methods before its own and `extra` as attributes; `ops` stays as it is."""
+    engine = type(ops)
+    mixed = object.__new__(type(f"{mixin.__name__}{engine.__name__}", (mixin, engine), {}))
+    vars(mixed).update(vars(ops), **extra)
+    return mixed
+
+
+def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> bytes a second
+    """Read some experts of a checkpoint, in no order, with as many threads as a Pool has, and see how long it takes."""
+    with open_store(path) as store:
+        config = Config.load(path if Path(path).is_dir() else Path(path).parent)
+        units = [unit for key, unit in units_of(config, store)[0].items() if isinstance(key, tuple)]
+    picked = [units[i] for i in np.random.default_rng(0).permutation(len(units))[:experts]]
+    files = Files(direct)
+
+    def read(some):
+        for unit in some:
+            buffer = Buffer(unit.nbytes)
+            for run in unit.runs:
+                buffer.fill(run, files)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(readers) as pool:
+        list(pool.map(read, [picked[i::readers] for i in range(readers)]))
+    seconds = time.perf_counter() - started
+    files.close()
+    return sum(unit.payload for unit in picked) / seconds
+
+
+def _disk_bytes():                                      # -> bytes this process has had fetched from disks, or None
+    try:
+        with open("/proc/self/io", encoding="ascii") as io:
+            return next(int(line.split()[1]) for line in io if line.startswith("read_bytes"))
+    except OSError:
+        return None

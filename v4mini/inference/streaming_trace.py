@@ -1,0 +1,177 @@
+"""The routing of a whole run in one file: recorded while a model speaks, read by the explorer's pictures and by replay.
+
+    experts    int16   [T, L, K]     who worked; -1 where nobody did: the last layer of all but the last token of a chunk
+    weights    float32 [T, L, K]     with what weight
+    scores     float32 [S, L, E]     the gate's logits, of the first SCORED tokens
+    bias       float32 [L, E]        NaN where a table chooses
+    ids, calls int64   [T], [C + 1]  the tokens in the order in which they ran; call c ran tokens calls[c] .. calls[c + 1] - 1
+    about      JSON                  config, prompt length
+
+L counts the MTP block too, last. Watching changes no number. Not here: the cache that a trace is replayed through (planning/).
+"""
+
+import copy
+import io
+import json
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from v4mini.config import Config
+from v4mini.inference.streaming import engine_with
+from v4mini.ops.route import affinity
+from v4mini.planning.replay import steps_of
+from v4mini.shapes import Refused
+from v4mini.weights.file import parse_json, replacing
+
+SCORED = 1024           # tokens of which all scores are kept: 43 x 256 of them a token in Flash
+MAX_ABOUT = 1 << 20     # bytes
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+@dataclass(frozen=True)
+class RoutingTrace:
+    """What was routed where; see the table above."""
+
+    config: Config
+    prompt: int                     # tokens of the prompt
+    ids: np.ndarray
+    calls: np.ndarray
+    experts: np.ndarray
+    weights: np.ndarray
+    scores: np.ndarray
+    bias: np.ndarray
+
+    def steps(self):                                    # -> [Step], for planning.replay.replay
+        """What each layer asked for in each call."""
+        used = []
+        for start, stop in zip(self.calls, self.calls[1:]):
+            chosen = self.experts[start:stop]
+            used.append({layer: chosen[:, layer][chosen[:, layer] >= 0].tolist() for layer in range(chosen.shape[1])
+                         if (chosen[:, layer] >= 0).any()})
+        return steps_of(used)
+
+    def decoding(self):                                 # -> [call]
+        """The calls behind the prompt."""
+        return [call for call, start in enumerate(self.calls[:-1]) if start >= self.prompt]
+
+    def layers(self, all_tokens=False):                 # -> tokens [n], [{kind, affinities, bias, chosen, weights}] by layer
+        """For viz.routing.draw_explorer: tokens that every layer worked on. all_tokens: all of them, in the layers that did."""
+        shown = slice(0, len(self.scores))
+        worked = (self.experts[shown, : self.config.n_layers] >= 0).all(axis=2)         # [S, L]
+        tokens = np.flatnonzero(worked.any(axis=1) if all_tokens else worked.all(axis=1))
+        return tokens, [self._layer(layer, tokens) for layer in range(self.config.n_layers) if worked[tokens, layer].all()]
+
+    def _layer(self, layer, tokens):
+        by_table = self.config.is_hash_layer(layer)
+        return {"kind": "table" if by_table else "gate", "affinities": affinity(self.scores[tokens, layer]),
+                "bias": None if by_table else self.bias[layer], "chosen": self.experts[tokens, layer].astype(np.int64),
+                "weights": self.weights[tokens, layer]}
+
+    def save(self, path):
+        """Write the file; it takes its name when it is complete."""
+        about = json.dumps({"config": self.config.to_dict(), "prompt": self.prompt})
+        file = io.BytesIO()
+        np.savez_compressed(file, about=np.array(about), **{name: getattr(self, name) for name in _ARRAYS})
+        with replacing(path, len(file.getvalue())) as write:
+            write(file.getbuffer())
+
+
+_ARRAYS = {"ids": (np.int64, 1), "calls": (np.int64, 1), "experts": (np.int16, 3), "weights": (np.float32, 3),
+           "scores": (np.float32, 3), "bias": (np.float32, 2)}
+
+
+def recorded(model, scored=SCORED):                     # -> a model that does the same and is watched, Recorder
+    """The same weights, caches and kernels; what its router does is written down. `model` itself stays as it is."""
+    recorder, watched = Recorder(model, scored), copy.copy(model)
+    watched.ops = engine_with(Watching, model.ops, recorder=recorder)
+    return watched, recorder
+
+
+class Recorder:
+    """Collects calls of a model: tokens, and each layer's choice."""
+
+    def __init__(self, model, scored=SCORED):
+        self.model, self.scored, self._calls, self._tokens = model, scored, [], 0
+        blocks = [*model.weights.layers, *([model.weights.mtp.block] if model.weights.mtp else [])]
+        self._layer_of = {id(block.ffn.experts): layer for layer, block in enumerate(blocks)}
+        self._biases = [block.ffn.gate.bias for block in blocks]
+        self._scores = None
+
+    def begin(self, ids):
+        """A call begins."""
+        self._calls.append((np.array(ids), {}))
+        self._tokens += len(ids)
+
+    def saw_scores(self, scores):
+        """A gate's logits [A, E]; whose they are comes with the choice."""
+        self._scores = np.array(scores, np.float32) if self._tokens - len(self._calls[-1][0]) < self.scored else None
+
+    def saw_choice(self, pool, chosen, weights):
+        """A layer's choice [A, K]: of the call's last A tokens."""
+        self._calls[-1][1][self._layer_of[id(pool)]] = np.array(chosen), np.array(weights), self._scores
+
+    def trace(self, prompt):                            # -> RoutingTrace
+        """All that was seen; `prompt`: how many of the tokens were given rather than drawn."""
+        config, T, L = self.model.config, self._tokens, len(self._biases)
+        E, K, S = config.n_routed_experts, config.n_activated_experts, min(self._tokens, self.scored)
+        experts, weights = np.full((T, L, K), -1, np.int16), np.zeros((T, L, K), np.float32)
+        scores, start, calls = np.zeros((S, L, E), np.float32), 0, [0]
+        for ids, layers in self._calls:
+            calls.append(calls[-1] + len(ids))
+            for layer, (chosen, given, logits) in layers.items():
+                start = calls[-1] - len(chosen)
+                experts[start: calls[-1], layer], weights[start: calls[-1], layer] = chosen, given
+                if logits is not None:
+                    scores[start: calls[-1], layer] = logits[: max(0, S - start)]
+        bias = np.array([np.full(E, np.nan) if bias is None else bias for bias in self._biases], np.float32)
+        ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in self._calls)])
+        return RoutingTrace(config, prompt, ids, np.array(calls), experts, weights, scores, bias)
+
+
+class Watching:
+    """Mixed into any Backend: tells its recorder what comes by."""
+
+    def embed(self, ids, table):
+        self.recorder.begin(ids)
+        return super().embed(ids, table)
+
+    def route(self, scores, route_scale, k, bias=None, chosen=None):
+        self.recorder.saw_scores(scores)
+        return super().route(scores, route_scale, k, bias, chosen)
+
+    def experts(self, x, chosen, weights, pool, limit):
+        self.recorder.saw_choice(pool, chosen, weights)
+        return super().experts(x, chosen, weights, pool, limit)
+
+
+def read_trace(path):                                   # -> RoutingTrace
+    """Read a file that RoutingTrace.save wrote. Refused for anything else: a trace comes from a stranger."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _ARRAYS}
+            about = parse_json(str(file["about"]).encode()[:MAX_ABOUT], f"{path}: about")
+    except FileNotFoundError:
+        raise Refused(f"{path}: there is no such file. Record one with generate --trace.") from None
+    except _DAMAGED as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused(f"{path}: expected a routing trace, got something else. Record one with generate --trace.") from None
+    config, prompt = Config.from_dict(about.get("config")), about.get("prompt")
+    _check(path, config, prompt, arrays)
+    return RoutingTrace(config, prompt, **arrays)
+
+
+def _check(path, config, prompt, arrays):
+    T, L = len(arrays["ids"]), config.n_layers + config.n_mtp_layers
+    E, K, S = config.n_routed_experts, config.n_activated_experts, len(arrays["scores"])
+    shapes = {"ids": (T,), "experts": (T, L, K), "weights": (T, L, K), "scores": (S, L, E), "bias": (L, E)}
+    fits = all(array.dtype == _ARRAYS[name][0] and array.shape == shapes.get(name, array.shape) and array.ndim == _ARRAYS[name][1]
+               for name, array in arrays.items())
+    calls, experts = arrays["calls"], arrays["experts"]
+    fits = fits and type(prompt) is int and S <= T and len(calls) > 1 and calls[0] == 0 and calls[-1] == T
+    if not fits or (np.diff(calls) < 1).any() or (T and not -1 <= experts.min() <= experts.max() < E):
+        raise Refused(f"{path}: expected arrays that fit each other and their config, got others. Is the file damaged?")

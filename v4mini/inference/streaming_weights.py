@@ -1,0 +1,142 @@
+"""Weights whose bytes come when an engine looks at them: the same tree of the same nouns, over a Pool.
+
+Vectors and small tables are read at once and kept. A matrix is a Matrix like any other to whoever computes with it; that its
+codes may be gone a moment later only the Pool knows. Not here: the Pool (streaming_pool.py), reading (streaming_read.py).
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from v4mini.inference.streaming_read import Tensor, lay_out
+from v4mini.numerics.matrix import FORMATS, Matrix
+from v4mini.shapes import Refused
+from v4mini.weights.file import DTYPES
+from v4mini.weights.names import resolve
+from v4mini.weights.spec import tensors
+from v4mini.weights.tree import Expert
+
+EMBED = "embed"                 # a token reads one row of it
+
+
+class StreamedMatrix(Matrix):
+    """A Matrix of which only name, shape and format are here; `codes` and `scale` are fetched, and may be fetched again."""
+
+    def __init__(self, matrix, key, look):
+        stored = matrix.codes.dtype, matrix.shape, matrix.is_quantised, matrix.nbytes
+        for name, value in {"keep": False, "name": matrix.name, "_dense": None, "_scales_are_checked": False,
+                            "key": key, "_look": look, "_stored": stored}.items():
+            object.__setattr__(self, name, value)       # Matrix is frozen
+
+    @property
+    def codes(self):
+        return self._look(self.key, f"{self.name}.weight")
+
+    @property
+    def scale(self):
+        return self._look(self.key, f"{self.name}.scale") if self.is_quantised else None
+
+    @property
+    def format(self):
+        return FORMATS[self._stored[0]]
+
+    @property
+    def shape(self):
+        return self._stored[1]
+
+    @property
+    def is_quantised(self):
+        return self._stored[2]
+
+    @property
+    def nbytes(self):
+        return self._stored[3]
+
+
+class StreamedTable(StreamedMatrix):
+    """A matrix of which rows are wanted, and never held: an embedding."""
+
+    @property
+    def codes(self):
+        return self._look(f"{self.name}.weight", np.arange(self.shape[0]))
+
+    def _decode(self, which):
+        distinct, places = np.unique(np.arange(self.shape[0])[which], return_inverse=True)
+        codes = self._look(f"{self.name}.weight", distinct)
+        return Matrix(codes, name=self.name).dense()[places]
+
+
+class LayerExperts(tuple):
+    """The experts of one layer, which know which layer that is."""
+
+    @property
+    def layer(self):
+        return self[0].w1.key[0]
+
+    def keys(self, chosen):                             # ints, any shape -> [(layer, expert)], each once, in order of use
+        """What the pool calls the chosen ones."""
+        return [(self.layer, int(number)) for number in np.unique(chosen)]
+
+
+def units_of(config, store):                            # -> {key: Unit}, Unit of the embedding
+    """What is read at once: an expert, key (layer, number); or another matrix with its scales, key its name.
+
+    Refused for float16 matrices: each use would have to turn them into float32.
+    """
+    found, groups = resolve(store.entries()), {}
+    for spec in filter(_is_matrix, tensors(config)):
+        for name, _, _ in spec.stored():
+            groups.setdefault(_key(config, spec.name), []).append(_tensor(store, name, found[name]))
+    units = {key: lay_out(key, group) for key, group in groups.items()}
+    return units, units.pop(EMBED)
+
+
+def streamed(tree, config, pool):                       # Weights, Pool -> Weights
+    """The same tree over the pool; vectors and tables are copied, so that nothing holds on to the files' maps."""
+    def change(matrix):
+        key = _key(config, f"{matrix.name}.weight")
+        if matrix.name == EMBED:
+            return StreamedTable(matrix, key, pool.rows)
+        return StreamedMatrix(matrix, key, pool.look)
+    return _mapped(tree, change)
+
+
+def _mapped(node, change):                              # the same nouns with every matrix changed
+    if isinstance(node, Matrix):
+        return change(node)
+    if isinstance(node, np.ndarray):
+        return np.array(node)
+    if isinstance(node, tuple):
+        items = [_mapped(item, change) for item in node]
+        return (LayerExperts if items and isinstance(items[0], Expert) else tuple)(items)
+    if dataclasses.is_dataclass(node):
+        return dataclasses.replace(node, **{field.name: _mapped(getattr(node, field.name), change)
+                                            for field in dataclasses.fields(node)})
+    return node
+
+
+def _is_matrix(spec):
+    return spec.name.endswith(".weight") and len(spec.shape) == 2
+
+
+def _key(config, name):                                 # "layers.3.ffn.experts.7.w1.weight" -> (3, 7); others: without the ending
+    parts = name.split(".")
+    if "experts" not in parts:
+        return name.removesuffix(".weight")
+    layer = int(parts[1]) + (config.n_layers if parts[0] == "mtp" else 0)
+    return layer, int(parts[parts.index("experts") + 1])
+
+
+def _tensor(store, name, source):                       # -> Tensor
+    entry = store.entry(source.name)
+    dtype, shape, start = DTYPES[entry.dtype], tuple(entry.shape), 0
+    if dtype == np.float16:
+        raise Refused(f"{name}: expected a format that can be streamed, got float16. Open it without a memory limit.")
+    if source.index is not ...:                         # one expert's rows of a tensor that holds all experts
+        expert, rows = source.index
+        row = dtype.itemsize * shape[2]
+        start = (expert * shape[1] + rows.start) * row
+        shape = (rows.stop - rows.start, shape[2])
+    start += entry.start
+    return Tensor(name, str(store.where(source.name)), start, start + dtype.itemsize * math.prod(shape), dtype, shape)
