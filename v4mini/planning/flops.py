@@ -3,6 +3,8 @@
 Not here: how fast a machine does them (bench/), bytes (memory.py, counts.py).
 """
 
+from functools import cache
+
 from v4mini.weights.spec import tensors
 
 
@@ -18,9 +20,13 @@ def token_flops(config, context, head=True):            # -> {part: FLOPs}
     Only index and hca grow for ever, so a whole text of n tokens still costs n^2, with a small constant.
     Source: V4 report 2.3.4; the accounting is V3.2's, see planning/counts.py for weights.
     """
+    return {"dense": 2 * active_weights(config, head), **past_flops(config, context)}
+
+
+def past_flops(config, context):                        # -> {part: FLOPs}
+    """The same without dense: what the token at position `context` multiplies with what lies before it."""
     row = 4 * config.n_heads * config.head_dim
-    flops = {"dense": 2 * active_weights(config, head), "index": 0, "csa": 0, "hca": 0,
-             "window": config.n_layers * row * min(config.window_size, context + 1)}
+    flops = {"index": 0, "csa": 0, "hca": 0, "window": config.n_layers * row * min(config.window_size, context + 1)}
     for layer in range(config.n_layers):
         kind, entries = config.layer_kind(layer), (context + 1) // max(1, config.ratio(layer))
         if kind == "csa":
@@ -31,6 +37,7 @@ def token_flops(config, context, head=True):            # -> {part: FLOPs}
     return flops
 
 
+@cache
 def active_weights(config, head=True):                  # -> numbers that one token is multiplied with
     """Weights of matrices only: norms, biases and tables are not products."""
     share = config.n_activated_experts / config.n_routed_experts
