@@ -4,5 +4,5 @@ One file per subject; each adds its commands to `main`. Heavy imports stand insi
 Not here: the work itself.
 """
 
-from v4mini.cli import bench, proof, speak, start  # noqa: F401  (each adds its commands)
+from v4mini.cli import bench, chat, cost, fetch, plan, proof, speak, start, stream, train  # noqa: F401  (each adds its commands)
 from v4mini.cli.front import main as main
