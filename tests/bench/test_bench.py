@@ -75,7 +75,7 @@ def test_a_pretended_past_is_as_long_as_asked(tiny):
 @pytest.mark.slow
 def test_every_kernel_is_timed_beside_its_roof(tmp_path):
     timings = list(kernel_times(ROOF, repeats=1, tokens=64))
-    assert len({timing.name for timing in timings}) == len(timings) == 14
+    assert len({timing.name for timing in timings}) == len(timings) == 15
     assert all(timing.seconds > 0 and timing.share > 0 and timing.bound in ("compute", "read") for timing in timings)
     assert timings[-1].name == "one Flash layer" and timings[-1].numpy_seconds is None
 

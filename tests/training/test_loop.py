@@ -44,14 +44,15 @@ def test_most_and_stop_end_early_and_it_goes_on_as_if_never_stopped(run_of, tmp_
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def test_lines_of_steps_that_are_made_again_are_forgotten(run_of, tmp_path):
+@pytest.mark.parametrize("torn", ["", '{"step": 1'], ids=["whole lines", "a torn one"])
+def test_lines_of_steps_that_are_made_again_are_forgotten(run_of, tmp_path, torn):
     run = run_of()
     train(run, tmp_path, most=4)
     kept = (tmp_path / NAME).read_bytes()
     train(run, tmp_path)
     (tmp_path / NAME).write_bytes(kept)                 # as if killed before the last save
     with open(tmp_path / LOG, "a") as file:
-        file.write('{"step": 1')                        # and in the middle of a line
+        file.write(torn)                                # and perhaps in the middle of a line
     again = run_of()
     again.restore(tmp_path / NAME)
     train(again, tmp_path)

@@ -49,7 +49,9 @@ def test_every_gradient_is_that_of_hugging_face(engine, n_hash):
     assert len(step.gradients) > 40
     least = 1e-4 * max(np.abs(gradient).max() for gradient in theirs.values())      # below, both are rounding
     for name, mine in step.gradients.items():
-        if name in theirs:
+        if name.endswith("ffn.gate.weight") and config.n_activated_experts == 1:
+            assert not mine.any(), "one expert alone always weighs the same"
+        elif name in theirs:
             assert relative(mine, theirs[name], least) <= 1e-4, name
         else:
             assert not mine.any() or "indexer" in name, f"{name} has no gradient in torch"

@@ -22,7 +22,7 @@ def steps():                                            # -> [(what it compiles,
         ("few tokens, packed weights", lambda: _run(Config.mini(), False, (3, 1))),
         ("many tokens, packed weights", lambda: _run(Config.mini(), False, (300, 1))),
         ("many tokens, float32 weights", lambda: _run(Config.bench(), True, (1024, 512, 1))),
-        *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format)) for format in ("bf16", "fp8", "fp4")),
+        *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format)) for format in ("f32", "bf16", "fp8", "fp4")),
     ]
 
 
@@ -43,5 +43,8 @@ def _run(config, keep, lengths):                        # texts of these lengths
 
 def _multiply(format):                                  # above the size where threads share the work
     weight, x = random_matrix((2048, 2048), format), np.ones(2048, np.float32)
-    packed.matvec(weight, x[None], np.empty(2048, np.float32))
-    packed.rows(weight, 0, 512)
+    if packed.is_dense(weight):
+        packed.dense_matvec(weight.dense(), x, np.empty(2048, np.float32))
+    else:
+        packed.matvec(weight, x[None], np.empty(2048, np.float32))
+        packed.rows(weight, 0, 512)
