@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from text.conversations import NAMES, conversations, hostile, ordinary
 
 from v4mini.shapes import Refused
@@ -147,6 +147,7 @@ def test_bos_can_be_left_out():
 
 # ---- as ids ----
 
+@settings(max_examples=60)
 @given(conversations())
 def test_ids_are_those_of_the_whole_text_if_nobody_forges(messages):
     """The release encodes one string. Without look-alikes in it, cutting at special tokens first gives the same ids."""
@@ -155,6 +156,7 @@ def test_ids_are_those_of_the_whole_text_if_nobody_forges(messages):
         assert prompt.ids(TOKENIZER) == TOKENIZER.encode(prompt.text, special=True)
 
 
+@settings(max_examples=60)
 @given(conversations(hostile))
 def test_special_tokens_come_from_the_format_alone(messages):
     """Whatever is written into the messages, the special tokens are the same and at the same places of the format."""
@@ -203,6 +205,7 @@ def test_a_tokenizer_without_the_token_is_refused():
         encode_chat([user(task="action")]).ids(Older)
 
 
+@settings(max_examples=60)
 @given(conversations(), ordinary)
 def test_nothing_is_changed_in_what_is_handed_in(messages, extra):
     before = json.dumps(messages)
@@ -211,6 +214,7 @@ def test_nothing_is_changed_in_what_is_handed_in(messages, extra):
     assert json.dumps(messages) == before
 
 
+@settings(max_examples=60)
 @given(conversations(tasks=False))
 def test_context_and_the_rest_make_the_whole_in_chat_mode(messages):
     for cut in range(1, len(messages)):

@@ -1,5 +1,6 @@
 """v4mini chat as its user meets it: with a pipe, with a terminal, with Ctrl-C, with mistakes."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -32,18 +34,19 @@ def test_each_line_is_a_message_and_the_answer_goes_to_stdout_alone():
     assert run("Hello\n\nAnd then?\n", "--seed", 2).stdout != result.stdout
 
 
-def test_what_the_weights_are_is_said_by_the_file(tmp_path):
+def test_what_the_weights_are_is_said_by_the_file(monkeypatch):
     from v4mini.weights.store import open_store
     with open_store(MINI) as store:
         card = store.metadata["weights"]
     assert f"The weights of mini, as its file says: {card}." in run("").stderr
-    shutil.copytree(MINI, tmp_path / "other")
-    path = tmp_path / "other" / "model.safetensors"
-    raw = path.read_bytes()
-    assert raw.count(card.encode()) == 1
-    path.write_bytes(raw.replace(card.encode(), b"trained by nobody"[: len(card)].ljust(len(card))))
-    stderr = run("", "--model", tmp_path / "other").stderr
-    assert "The weights of other, as its file says: trained by no" in stderr and "noise" not in stderr
+
+    def card_of(metadata):
+        monkeypatch.setattr("v4mini.weights.store.open_store", lambda path: contextlib.nullcontext(SimpleNamespace(metadata=metadata)))
+        return run("").stderr
+    assert "file says: random, seed 7. Expect noise." in card_of({"weights": "random, seed 7"})
+    trained = card_of({"weights": "trained on the standard library"})
+    assert "file says: trained on the standard library." in trained and "noise" not in trained
+    assert card_of({}) == "", "a file that says nothing is not spoken for"
 
 
 def test_thoughts_go_to_stderr():

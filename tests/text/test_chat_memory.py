@@ -181,7 +181,7 @@ def test_turns_in_chat_mode_read_only_what_is_new(mini):
 
 
 def test_dropped_thoughts_are_taken_out_of_the_cache(mini):
-    long = "Let me think about it from all sides, for more tokens than a cache takes back. " * 3
+    long = "Let me think about it from all sides, for more tokens than a cache takes back."
     talk = talk_of(mini, thought(long, "Yes."), thought(long, "No."), thought("Easy.", "Perhaps."), thinking=True)
     assert ask(talk, "Is it?") == (long, "Yes.") and talk.answer.message["reasoning_content"] == long
     assert ask(talk, "Is it not?") == (long, "No.")

@@ -48,10 +48,10 @@ def test_head_h_looks_h_plus_1_tokens_back(rng):
 
 def test_compressors_begin_as_the_keys(rng):
     params = first_values(MINI, rng)
-    own = params["layers.2.attn.wkv.weight"]
-    np.testing.assert_array_equal(params["layers.2.attn.compressor.wkv.weight"], np.concatenate([own, own]))
-    np.testing.assert_array_equal(params["layers.3.attn.compressor.wkv.weight"], params["layers.3.attn.wkv.weight"])
-    assert not np.array_equal(params["layers.2.attn.indexer.compressor.wkv.weight"][:32], own[:32])
+    own = params["layers.3.attn.wkv.weight"]
+    np.testing.assert_array_equal(params["layers.3.attn.compressor.wkv.weight"], np.concatenate([own, own]))
+    np.testing.assert_array_equal(params["layers.2.attn.compressor.wkv.weight"], params["layers.2.attn.wkv.weight"])
+    assert not np.array_equal(params["layers.3.attn.indexer.compressor.wkv.weight"][:32], own[:32])
 
 
 def test_streams_begin_as_a_plain_residual_net():
@@ -80,18 +80,18 @@ def test_hash_tables_are_even_on_the_counts_they_were_made_for(rng):
 
 
 def test_a_grown_model_says_what_the_smaller_one_said(rng):
-    small = some_layers(MINI, (0, 2))
+    small = some_layers(MINI, (0, 3))
     assert [small.layer_kind(i) for i in range(2)] == ["window", "csa"] and small.n_hash_layers == 1
     params = first_values(small, rng)
     for name in params:                                 # as if trained: streams that differ, a router with a bias
         if params[name].dtype == np.float32:
             params[name] = params[name] + 0.1 * params[name].std() * rng.standard_normal(params[name].shape, np.float32)
-    grown = grow(MINI, (0, 2), params, rng)
+    grown = grow(MINI, (0, 3), params, rng)
     check_parameters(MINI, grown)
     ids = rng.integers(0, 300, 300)
     before, after = model_of(small, params).logits(ids), model_of(MINI, grown).logits(ids)
     assert np.abs(before - after).max() < 0.02 * np.abs(before).max()
-    np.testing.assert_array_equal(grown["layers.2.attn.wq_b.weight"], params["layers.1.attn.wq_b.weight"])
+    np.testing.assert_array_equal(grown["layers.3.attn.wq_b.weight"], params["layers.1.attn.wq_b.weight"])
     assert not grown["layers.1.attn.wo_b.weight"].any() and grown["layers.1.attn.wkv.weight"].any()
 
 

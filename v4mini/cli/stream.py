@@ -24,7 +24,7 @@ class Bytes(click.ParamType):
     def convert(self, value, param, ctx):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*(?:/s)?\s*", str(value))
         if not found or found[2].upper() not in UNITS or float(found[1]) == 0:
-            raise Refused(f"{param.name}: expected a size such as 8GiB or 3.5GB, got {str(value)[:40]!r}.")
+            raise Refused(f"{param.opts[-1].lstrip('-')}: expected a size such as 8GiB or 3.5GB, got {str(value)[:40]!r}.")
         return round(float(found[1]) * UNITS[found[2].upper()])
 
 

@@ -3,8 +3,8 @@
     model = open_streaming("flash", memory=8 << 30)
     model.report()                  # hit rates, bytes read, seconds waited
 
-The numbers are, to the last bit, those of v4mini.load(path, keep=False). Not here: what is held (streaming_pool.py), how the
-memory is divided (streaming_plan.py), the tree of weights (streaming_weights.py).
+The numbers are, to the last bit, those of v4mini.load(path, keep=False) for prompts cut into the same chunks. Not here: what is
+held (streaming_pool.py), how the memory is divided (streaming_plan.py), the tree of weights (streaming_weights.py).
 """
 
 import time
@@ -56,12 +56,12 @@ class StreamingModel(CachedModel):
     """A CachedModel that tells its pool what comes next. Close it, or use it in a `with`, to stop its readers."""
 
     def __init__(self, config, weights, ops, pool, plan, reads_ahead=True):
-        super().__init__(config, weights, engine_with(Announcing, ops, pool=pool))
+        super().__init__(config, weights, engine_with(Announcing, ops, expert_pool=pool))
         self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, _disk_bytes()
 
     def prefill(self, ids, cache, progress=None, chunk=None):
         """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
-        return super().prefill(ids, cache, progress, chunk or self.plan.chunk)
+        return super().prefill(ids, cache, progress, self.plan.chunk if chunk is None else chunk)
 
     def streams(self, ids, sequences, trace=None, last=None):
         """As Model.streams. The hash layers' experts follow from the ids alone, so they are asked for before anything runs."""
@@ -97,11 +97,12 @@ class StreamingModel(CachedModel):
             known += block.ffn.experts.keys(block.ffn.gate.tid2eid[asked])
         return known
 
+
 class Announcing:
     """Mixed into any Backend: a layer's choice is told to the pool before its experts run."""
 
     def experts(self, x, chosen, weights, pool, limit):
-        self.pool.announce(pool.keys(np.asarray(chosen)))
+        self.expert_pool.announce(pool.keys(np.asarray(chosen)))
         return super().experts(x, chosen, weights, pool, limit)
 
 
@@ -119,16 +120,18 @@ def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> byt
         config = Config.load(path if Path(path).is_dir() else Path(path).parent)
         units = [unit for key, unit in units_of(config, store)[0].items() if isinstance(key, tuple)]
     picked = [units[i] for i in np.random.default_rng(0).permutation(len(units))[:experts]]
-    files = Files(direct)
+    files, largest = Files(direct), max(unit.nbytes for unit in units)
+    buffers = [Buffer(largest) for _ in range(readers)]
 
-    def read(some):
+    def read(number, some):
         for unit in some:
-            buffer = Buffer(unit.nbytes)
             for run in unit.runs:
-                buffer.fill(run, files)
+                buffers[number].fill(run, files)
+    for number in range(readers):                       # memory touched for the first time costs more than reading
+        read(number, picked[:1])
     started = time.perf_counter()
     with ThreadPoolExecutor(readers) as pool:
-        list(pool.map(read, [picked[i::readers] for i in range(readers)]))
+        list(pool.map(read, range(readers), [picked[number::readers] for number in range(readers)]))
     seconds = time.perf_counter() - started
     files.close()
     return sum(unit.payload for unit in picked) / seconds

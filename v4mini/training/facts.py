@@ -47,13 +47,15 @@ class Lesson:
     far: float = 0.8                    # share of questions about facts further back than `window`
     similar: float = 0.3                # share of keys that differ from an earlier one in a single token
     window: int = 128
+    spread: float = 1.0                 # each row's own gap is up to so many times as long, log-uniformly
 
 
 def fact_row(rng, text, marks, tokens, lesson):         # -> ids [tokens] int64, is_answer [tokens] bool
     """One row of text, facts and ever more questions. Every fact is asked for once at most."""
     row, answers, facts, open_keys = [], [], {}, []
+    gap = lesson.gap * (lesson.spread**rng.random() if lesson.spread > 1 else 1)
     while len(row) < tokens:
-        length = min(int(rng.geometric(1 / lesson.gap)), LONGEST_TEXT)
+        length = min(int(rng.geometric(1 / gap)), LONGEST_TEXT)
         start = int(rng.integers(len(text) - LONGEST_TEXT))
         row += text[start: start + length].tolist()
         answers += [False] * length

@@ -110,11 +110,14 @@ def _fetching(layers):
 
 
 def _speaking():
-    """All layers: text, and not to forget. The indexer's picks are read from the second stage on, MTP learns from the third."""
-    mix = {"text": 0.62, "facts": 0.26, "copying": 0.04, "brackets": 0.04, "sums": 0.04}
-    hard = Lesson(gap=5, similar=0.6)
+    """All layers: text, and not to forget. MTP learns from the third stage on; what ships is rounded as it ships in the last."""
+    drills = {"copying": 0.04, "brackets": 0.04, "sums": 0.04}
+    mix, fetching = {"text": 0.62, "facts": 0.26, **drills}, {"text": 0.5, "facts": 0.38, **drills}
+    hard, rare = Lesson(gap=5, similar=0.6), Lesson(gap=5, similar=0.5, spread=8)
     return (Stage("all layers", 100, 16, 512, mix, 0.015, warm_up=15, mtp_weight=0.0),
-            Stage("what the indexer picks", 300, 16, 512, mix, 0.015, lesson=hard, mtp_weight=0.0, index_phase="sparse"),
-            Stage("two tokens ahead", 200, 8, 1024, mix, 0.015, 0.004, decay_steps=100, lesson=hard, index_phase="sparse"),
-            Stage("in 4 and 8 bits", 80, 8, 1024, mix, 0.004, 0.0004, decay_steps=80, lesson=hard, mtp_weight=0.1,
+            Stage("what the indexer picks", 160, 16, 512, mix, 0.015, lesson=hard, mtp_weight=0.0, index_phase="sparse"),
+            Stage("all entries, two tokens ahead", 200, 16, 512, fetching, 0.012, lesson=rare),
+            Stage("longer rows, picked entries", 220, 4, 2048, fetching, 0.012, 0.003, decay_steps=160, lesson=rare,
+                  index_phase="sparse"),
+            Stage("in 4 and 8 bits", 100, 4, 2048, fetching, 0.003, 0.0003, decay_steps=100, lesson=rare, mtp_weight=0.1,
                   index_phase="sparse", quantise="released"))
