@@ -68,13 +68,13 @@ class Told(CachedModel):
         return scores
 
 
-@pytest.mark.parametrize("after, right, depths", [(0, 1.0, [1, 1, 1, 1]), (1024, 0.5, [0, 0, 1, 1])])
+@pytest.mark.parametrize("after, right, depths", [(0, 1.0, [1] * 8), (1024, 0.5, [0] * 4 + [1] * 4)])
 def test_who_remembers_half_of_the_haystack_answers_half(small, small_tokenizer, after, right, depths):
     text = np.array(small_tokenizer.encode("def f(x):\n    return x\n" * 200))
     model = Told(small, Marks.of(small_tokenizer), after)
     found = evaluate.needles(model, small_tokenizer, text, 2048, questions=64)
     assert found["questions"] == 64 and found["right"] == pytest.approx(right, abs=0.02)
-    np.testing.assert_allclose(found["by_depth"], depths, atol=0.07)
+    np.testing.assert_allclose(found["by_depth"], depths, atol=0.13)
 
 
 def test_a_haystack_leaves_room_for_the_question(small, small_tokenizer, model_of):

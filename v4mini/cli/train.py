@@ -11,7 +11,7 @@ from v4mini import Refused
 from v4mini.cli.front import backend_option, data_folder, json_option, main
 
 SOURCE = "the standard library of Python {}.{}, without the modules held out"
-LENGTHS = "4096,16384,65536"
+LENGTHS = "4096,65536"
 
 
 @main.command()
@@ -51,18 +51,22 @@ def train(name, out, resume, steps, threads, tokenizer_path, export_to, backend,
 @click.argument("path", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--measure", is_flag=True, help="Measure the model on held-out text now and write card.json anew.")
 @click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search, in tokens.")
-@click.option("--questions", default=64, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
-@click.option("--others", default="", help="Also with so many other facts per 1,000 tokens, e.g. 1,8.")
+@click.option("--crowded", default="", help="Haystacks with one more fact per 1,000 tokens, keys one token apart.")
+@click.option("--untrained", default="", help="Haystacks to search with untrained indexers, for contrast.")
+@click.option("--questions", default=128, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
 @click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 @backend_option
 @json_option
-def card(path, measure, lengths, questions, others, threads, backend, as_json):
+def card(path, measure, lengths, crowded, untrained, questions, threads, backend, as_json):
     """What the model in PATH was trained on, and what it can do."""
     _use(threads)
     from v4mini.training.card import card_text, read_card, write_card
 
     if measure:
-        found = _measured(path, _numbers("--lengths", lengths), questions, _numbers("--others", others), backend)
+        haystacks = [{"tokens": n} for n in _numbers("--lengths", lengths)]
+        haystacks += [{"tokens": n, "others": n // 1000} for n in _numbers("--crowded", crowded)]
+        haystacks += [{"tokens": n, "random": True} for n in _numbers("--untrained", untrained)]
+        found = _measured(path, haystacks, questions, backend)
         write_card(path, found)
     else:
         found = read_card(path)
@@ -167,10 +171,11 @@ def _goodbye(report):
     return (f"{state}: step {report['step']:,}, {report['tokens']:,} tokens, {report['seconds'] / 60:.1f} minutes.{where}")
 
 
-def _measured(path, lengths, questions, others, backend):
+def _measured(path, haystacks, questions, backend):
     import v4mini as v4
     from v4mini.text.stdlib import stdlib_texts
     from v4mini.training.card import NAME, describe, measurements, read_card
+    from v4mini.training.export import parameters_of
 
     model, tokenizer = v4.load(path, backend=backend), v4.Tokenizer.load(path)
     texts = [text for _, text in stdlib_texts(held_out=True)]
@@ -179,7 +184,7 @@ def _measured(path, lengths, questions, others, backend):
         if sys.stderr.isatty():
             click.echo(what, err=True)
     before = read_card(path) if (path / NAME).exists() else {}
-    measured = measurements(model, tokenizer, texts, lengths, questions, others, tell)
+    measured = measurements(model, tokenizer, texts, parameters_of(path)[1], haystacks, questions, tell)
     return {**before, "model": describe(path.resolve().name, model.config), "measured": measured}
 
 

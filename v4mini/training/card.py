@@ -1,7 +1,7 @@
 """The model card: what a model was trained on, for how long, and what it can do, as JSON and as text.
 
     trained     from a run: data, steps, tokens, hours, losses, stages
-    measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement
+    measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement, indexer recall
 
 Not here: the measuring (evaluate.py), printing (cli/).
 """
@@ -15,7 +15,14 @@ import numpy as np
 from v4mini import __version__
 from v4mini.planning.counts import total
 from v4mini.shapes import Refused
-from v4mini.training.evaluate import bits_per_byte, mtp_agreement, needles, router_load
+from v4mini.training.evaluate import (
+    bits_per_byte,
+    index_recall,
+    mtp_agreement,
+    needles,
+    router_load,
+    with_random_indexers,
+)
 from v4mini.viz.tables import human_bytes, human_count, text_table
 from v4mini.weights.file import replacing
 from v4mini.weights.spec import tensors
@@ -23,6 +30,7 @@ from v4mini.weights.spec import tensors
 NAME = "card.json"
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
 SHOWN_ROWS = 24
+RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
 
 
 def describe(name, config):             # -> dict
@@ -49,10 +57,11 @@ def training_facts(run, lines, texts):  # Run, log lines, str -> dict
             "machine": f"{platform.machine()}, Python {platform.python_version()}"}
 
 
-def measurements(model, tokenizer, texts, lengths, questions=64, others=(), progress=None):     # -> dict
-    """All that evaluate.py measures, on held-out `texts`.
+def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None):     # -> dict
+    """All that evaluate.py measures, on held-out `texts`. params: the model's weights, decoded.
 
-    lengths: haystacks to search, in tokens. others: per 1,000 tokens, how many more facts lie about, in the shortest of them.
+    haystacks: one dict each, of tokens; others: how many more facts lie about, all of them one token from another key;
+    random: True to search it with untrained indexers, for contrast.
     """
     texts = list(texts)
     told = progress or (lambda what: None)
@@ -66,15 +75,17 @@ def measurements(model, tokenizer, texts, lengths, questions=64, others=(), prog
     if model.weights.mtp is not None:
         told("MTP agreement")
         measured["mtp_agreement"] = mtp_agreement(model, [row for row in rows if len(row) > 2])
+    told("indexer recall")
+    long = [row for row in np.split(ids, range(RECALL_ROW, len(ids), RECALL_ROW)) if len(row) == RECALL_ROW][:RECALL_ROWS]
+    recall = index_recall(model.config, params, long, model.ops.name) if long else {}
+    measured["index_recall"] = {str(layer): share for layer, share in recall.items()}
     measured["needles"] = []
-    for tokens in lengths:
-        told(f"needles in {tokens:,} tokens")
-        measured["needles"].append(needles(model, tokenizer, ids, tokens, questions))
-    for density in others:
-        for similar in (0.0, 1.0):
-            told(f"needles among {density} other facts in 1,000 tokens")
-            more = int(density * lengths[0] / 1000)
-            measured["needles"].append(needles(model, tokenizer, ids, lengths[0], questions, more, similar))
+    for hay in haystacks:
+        tokens, others, is_random = hay["tokens"], hay.get("others", 0), hay.get("random", False)
+        told(f"needles in {tokens:,} tokens" + f", {others:,} more facts" * bool(others) + ", untrained indexers" * is_random)
+        searched = with_random_indexers(model) if is_random else model
+        found = needles(searched, tokenizer, ids, tokens, questions, others, similar=1.0 if others else 0.0)
+        measured["needles"].append({**found, "indexers": "untrained" if is_random else "trained"})
     return measured
 
 
@@ -130,9 +141,11 @@ def _measured_text(measured):
     lines.append(f"Busiest expert of each layer, in mean loads: {busiest}")
     if "mtp_agreement" in measured:
         lines.append(f"The MTP block's guess is the model's own next choice: {measured['mtp_agreement']:.1%}")
-    rows = [[n["tokens"], n["questions"], f"{n['right']:.1%}", " ".join(f"{share:.0%}" for share in n["by_depth"]),
-             n["others"], "yes" if n["similar"] else "no", round(n["prefill_seconds"], 1),
-             round(1000 * n["question_seconds"], 1)] for n in measured["needles"]]
-    lines.append("Facts fetched from a haystack, both tokens right\n" + text_table(
-        ["tokens", "questions", "right", "by depth, oldest first", "other facts", "similar", "read (s)", "ask (ms)"], rows))
+    for layer, share in measured["index_recall"].items():
+        lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, its indexer picks {share:.1%}")
+    rows = [[n["tokens"], n["questions"], f"{n['right']:.1%}", " ".join(f"{100 * share:.0f}" for share in n["by_depth"]),
+             n["others"], n["indexers"], round(n["prefill_seconds"], 1), round(1000 * n["question_seconds"], 1)]
+            for n in measured["needles"]]
+    lines.append("Facts fetched from a haystack, both tokens right (other facts: their keys are one token apart)\n" + text_table(
+        ["tokens", "questions", "right", "% by depth, oldest first", "other facts", "indexers", "read (s)", "ask (ms)"], rows))
     return "\n".join(lines)

@@ -3,21 +3,29 @@
     bits per byte       how well it foretells text, beside what xz makes of the same text
     needles             facts fetched from a haystack of any length
     agreement           how often the MTP block's guess is the model's own next choice
+    recall              how many of the entries that attention weighs most the indexers pick
 
 Not here: training's own losses (loop.py), printing (card.py).
 """
 
 import lzma
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from v4mini.inference.cached import CachedModel
 from v4mini.shapes import Refused
+from v4mini.training.batch import Batch
 from v4mini.training.facts import VALUE, Marks, haystack
+from v4mini.training.first_values import first_values
+from v4mini.training.step import Settings, loss_and_gradients
+from v4mini.weights.tree import build
 
 CHUNK = 512                 # tokens read at once
 PREFIX = 8                  # a question stands behind fewer tokens of text than that
 QUESTION = 16               # tokens of a question with its text and its answer, at most
+DEPTHS = 8                  # parts of a haystack, oldest first
 
 
 def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_byte", "bytes", "tokens", "nats", "xz"}
@@ -73,9 +81,9 @@ def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0,
     read, began = time.perf_counter() - began, time.perf_counter()
     right = np.array([_answers(model, cache, marks, text, fact, rng) for fact in facts])
     asked = time.perf_counter() - began
-    quarter = np.array([fact.place for fact in facts]) * 4 // tokens
+    part = np.array([fact.place for fact in facts]) * DEPTHS // tokens
     return {"tokens": tokens, "questions": len(facts), "right": float(right.mean()), "others": others, "similar": similar,
-            "by_depth": [float(right[quarter == q].mean()) for q in range(4) if (quarter == q).any()],
+            "by_depth": [float(right[part == p].mean()) for p in range(DEPTHS) if (part == p).any()],
             "prefill_seconds": read, "question_seconds": asked / len(facts), "cache_bytes": cache.nbytes}
 
 
@@ -116,3 +124,21 @@ def router_load(model, sequences):                      # -> {layer: [E] share o
         for layer, load in loads.items():
             load += np.bincount(trace[f"layers.{layer}.ffn.experts"].ravel(), minlength=len(load))
     return {layer: load / load.mean() for layer, load in loads.items()}
+
+
+def with_random_indexers(model, seed=0):                # CachedModel -> CachedModel
+    """The same model, but its indexers look where untrained ones look."""
+    fresh = build(model.config, first_values(model.config, np.random.default_rng(seed)).get).layers
+    layers = tuple(replace(own, attn=replace(own.attn, indexer=new.attn.indexer))
+                   for own, new in zip(model.weights.layers, fresh))
+    return CachedModel(model.config, replace(model.weights, layers=layers), model.ops)
+
+
+def index_recall(config, params, sequences, engine="auto"):     # {released name: float32 array}, [[T] ids, ...] -> {layer: float}
+    """Of the index_topk entries that attention weighs most when it may read all, the share that the indexer picks.
+
+    Only tokens that see more than index_topk entries count, each as much as it looks at entries (losses.recall).
+    """
+    settings = Settings(mtp_weight=0.0, index_phase="dense", recall=True, engine=engine)
+    found = [loss_and_gradients(config, params, Batch.of([ids]), settings).recall for ids in sequences]
+    return {layer: float(np.mean([one[layer] for one in found])) for layer in found[0]}

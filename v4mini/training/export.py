@@ -5,8 +5,15 @@ Not here: checkpoints to go on from (checkpoint.py), the format itself (weights/
 
 from pathlib import Path
 
+import numpy as np
+
+from v4mini.config import Config
+from v4mini.numerics.matrix import Matrix
 from v4mini.text.bpe import tokenizer_config
 from v4mini.weights.file import replacing
+from v4mini.weights.names import resolve
+from v4mini.weights.spec import tensors
+from v4mini.weights.store import open_store
 from v4mini.weights.write import save
 
 
@@ -19,3 +26,18 @@ def export(config, params, folder, tokenizer_text, metadata=None):      # -> Pat
         with replacing(folder / name, len(raw)) as write:
             write(raw)
     return folder
+
+
+def parameters_of(folder):                              # -> Config, {released name: float32 array; tid2eid: int64}
+    """A model in the released format, decoded: to measure it as training does, or to go on training it."""
+    config = Config.load(folder)
+    with open_store(folder) as store:
+        found = resolve(store.entries())
+
+        def decoded(spec):
+            value = found[spec.name].of(store)
+            scale = found.get(spec.name.removesuffix(".weight") + ".scale")
+            if scale is not None:
+                value = Matrix(value, scale.of(store), name=spec.name).dense()
+            return np.array(value, np.int64 if spec.format == "i64" else np.float32)
+        return config, {spec.name: decoded(spec) for spec in tensors(config) if not spec.name.endswith(".scale")}
