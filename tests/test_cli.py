@@ -25,7 +25,7 @@ def test_every_command_explains_itself(command):
 def test_tour_shows_layers_experts_memory_and_text():
     result = run("tour")
     assert result.exit_code == 0, result.output
-    for words in ("ten lines", "random, not trained", "chosen by the indexer", "hash 0", "bytes per token", "continues 'import"):
+    for words in ("ten lines", "Its weights are trained", "chosen by the indexer", "hash 0", "bytes per token", "continues 'import"):
         assert words in result.output
 
 
@@ -39,7 +39,7 @@ def test_inspect_counts_the_real_ones_from_the_config(preset, parameters, size):
 
 def test_inspect_reads_a_checkpoint_and_says_it_is_whole():
     result = run("inspect", DATA / "mini", "--tensors")
-    assert result.exit_code == 0 and "Whole" in result.output and "layers.2.attn.indexer.wq_b.scale" in result.output
+    assert result.exit_code == 0 and "Whole" in result.output and "layers.3.attn.indexer.wq_b.scale" in result.output
     assert json.loads(run("inspect", DATA / "mini", "--json").output)["problems"] == []
 
 

@@ -15,7 +15,7 @@ from v4mini.lessons.registry import all_exercises
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL, WIDEST_LINE = 20, 125             # lines; letters, what JupyterLab shows without scrolling
+LONGEST_CELL, WIDEST_LINE = 20, 110             # lines; letters, what JupyterLab shows without scrolling
 OUTPUT_LETTERS, OUTPUT_LINES, PICTURE_BYTES, NOTEBOOK_BYTES = 8000, 90, 200_000, 1_200_000
 COURSE_BYTES = 12_000_000
 MACHINE_PATH = re.compile(r"(/home/|/root/|/Users/|/work/|/tmp/|/mnt/|[A-Z]:\\\\)")

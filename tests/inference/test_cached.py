@@ -155,7 +155,7 @@ def test_released_rows_are_the_simulated_models_own(released, mini, rng):
     in_storage = {storage: released.prefill(ids, released.new_cache(storage)) for storage in STORAGES}
     np.testing.assert_array_equal(in_storage["bfloat16"], in_storage["released"])       # the same numbers, stored differently
     change = np.median(np.abs(in_storage["released"] - in_storage["float32"]))
-    assert 0 < change < np.median(np.abs(mini.prefill(ids, mini.new_cache()) - in_storage["float32"]))
+    assert 0 < change < 2 * np.median(np.abs(mini.prefill(ids, mini.new_cache()) - in_storage["float32"]))
 
 
 def test_coarser_rows_of_a_float32_model_are_a_loss(mini, rng):

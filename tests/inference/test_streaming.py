@@ -106,6 +106,12 @@ def test_a_prompt_reads_each_expert_once_a_layer_and_chunk(folder, places):
         assert model.pool.tally.uses["experts"] == sum(len(step.keys) for step in steps) and len(steps) == 2 * 5
 
 
+@pytest.mark.parametrize("chunk", [0, -1, 2.0])
+def test_no_chunk_is_not_the_default_chunk(folder, chunk):
+    with over(folder, 1, 5) as model, pytest.raises(Refused, match="chunk: expected 1 or more tokens"):
+        model.prefill(IDS, model.new_cache(), chunk=chunk)
+
+
 @pytest.mark.parametrize("places", [1, 5, 40, 200])
 def test_lru_reads_what_replay_says(folder, places):
     """The cache that runs and the one on paper are the same."""

@@ -1,6 +1,7 @@
 """plan, cost and claims as a user meets them: figures, JSON, and one sentence with exit 2 for every mistake."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,8 @@ def run(*arguments):
 
 @pytest.mark.parametrize("arguments, words", [
     (("plan",), ["284.332 B parameters", "released  156.02 GB", "Least that holds it:"]),
-    (("plan", "--context", "1M", "--machine", "h200x4"), ["3.70 GB", "fits, 347.88 GB to spare", "bandwidth", "compute", "90.2"]),
+    (("plan", "--context", "1M", "--machine", "h200x4"), ["3.70 GB", "fits, 347.88 GB to spare", "bandwidth", "compute", "90.2",
+                                                          "To spare with other weights: fp8 +218.01 GB"]),
     (("plan", "--model", "pro", "--machine", "h100-node"), ["does not fit: 275.43 GB too little", "if it did fit",
                                                             "Least that holds it"]),
     (("plan", "--model", "v3.2", "--context", "1M"), ["Made for 163,840 tokens", "50.40 GB", "latent rows"]),
@@ -28,7 +30,7 @@ def run(*arguments):
     (("cost", "--date", "2026-04-24"), ["6,728", "bulk content ingestion", "gpt-5.5"]),
     (("cost", "chat", "--models", "v4-pro,gpt-5.5", "--history"), ["2026-04-24  3.4x", "34.5x"]),
     (("cost", "ingest", "--machine", "h200-node", "--terms", "rent", "--date", "2026-11-23"),
-     ["low", "never (it would take", "gpt-5.5", "Not counted: people"]),
+     ["low", "never (6.6 times its hours)", "gpt-5.5", "Not counted: people"]),
     (("cost", "--documents", 5000, "--in", 20000, "--date", "2026-04-24"), ["ingest, changed", "5,000 x 20,000"]),
     (("claims",), ["REFUTED (computed now)", "OPEN (by source)", "20 claims"]),
     (("claims", "--only", "open"), ["NVIDIA"]),
@@ -38,6 +40,31 @@ def test_what_is_said(arguments, words):
     assert result.exit_code == 0, result.output
     for word in words:
         assert word in result.output, result.output
+
+
+def test_one_command_reproduces_every_published_ratio():
+    """What was said, and what is computed to three more digits: worked out from the released layouts apart from this code."""
+    output = run("plan", "--headlines").output
+    assert re.findall(r"^ok +(\S+(?: Gi?B)?) said, (\S+) computed  ", output, re.M) == [
+        ("9.5x", "9.545"), ("10%", "10.476"), ("13.7x", "13.666"), ("7%", "7.317"), ("8.7x", "8.715"), ("8.7x", "8.715"),
+        ("7.9x", "7.880"), ("2%", "2.015"), ("2%", "1.997"), ("8x", "7.879"), ("8x", "7.954"), ("27%", "27.070"),
+        ("3.7x", "3.694"), ("10%", "10.174"), ("9.8x", "9.829"), ("6.72 GiB", "6.724"), ("3.69 GB", "3.688"),
+        ("9.62 GiB", "9.625"), ("5.28 GB", "5.280")]
+    assert max(map(len, output.splitlines())) <= 118
+
+
+def test_a_claimed_price_lists_only_what_changed():
+    claims = {one["name"]: one["finding"] for one in json.loads(run("claims", "--json").output)}
+    (flash,) = [text for text in claims.values() if text.startswith("DeepSeek-V4-Flash, cache miss: 0.14")]
+    assert "2026-04-26" not in flash and "; then 0.2842 from 2026-08-16" in flash
+    assert "0.1812 from 2026-09-10 (DeepSeek-V4.1-Flash under the name deepseek-v4-flash)" in flash
+
+
+def test_a_negative_price_is_named(table):
+    row = {"model": "v4-pro", "name": "x", "from": "2026-11-01", "cache_hit": -0.1, "cache_miss": 1, "output": 1,
+           "kind": "secondary", "source": "me", "date": "2026-11-01"}
+    result = run("cost", "--prices", table(api=[row]))
+    assert result.exit_code == 2 and "row 1 (v4-pro): cache_hit must be a number of at least 0" in result.output
 
 
 @pytest.mark.parametrize("arguments", [
@@ -74,6 +101,7 @@ def test_only_shows_only_that_verdict():
     (("cost", "--documents", "-1"), "documents: expected"), (("cost", "--models", "gpt5.5"), "Did you mean gpt-5.5"),
     (("cost", "--date", "24.4.2026"), "date: expected a day"),
     (("cost", "--date", "2020-01-01", "--models", "v4-pro"), "no price before"),
+    (("cost", "--date", "2020-01-01"), "no API of the table has a price on 2020-01-01. The first is of 2026-"),
     (("cost", "--peak-share", "2"), "peak_share"), (("cost", "--history"), "history: expected two names"),
     (("cost", "--machine", "h20"), "Did you mean h200"), (("cost", "--machine", "dgx-spark"), "Not even its weights fit"),
     (("cost", "--machine", "h200-node", "--power", "-1"), "usd_per_kwh: expected 0 or more"),

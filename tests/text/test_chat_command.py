@@ -139,11 +139,14 @@ def test_in_a_terminal_thoughts_are_dim_and_ctrl_c_leaves_the_conversation_alive
     os.close(inner)
     seen = b""
 
-    def until(wanted):
+    def until(wanted, pressing=b""):                    # input() misses a Ctrl-C in the instant after its prompt: press again
         nonlocal seen
-        deadline = time.monotonic() + 60
+        press, deadline = time.monotonic(), time.monotonic() + 60
         while wanted not in seen:
             assert time.monotonic() < deadline and process.poll() is None, seen[-2000:]
+            if pressing and time.monotonic() >= press:
+                os.write(outer, pressing)
+                press += 2
             if select.select([outer], [], [], 0.1)[0]:
                 seen += os.read(outer, 65536)
         seen = seen.split(wanted, 1)[1]
@@ -154,8 +157,7 @@ def test_in_a_terminal_thoughts_are_dim_and_ctrl_c_leaves_the_conversation_alive
         os.write(outer, b"\x03")
         until(b"said, stopped")
         until(b"> ")
-        os.write(outer, b"\x03")
-        until(b"/quit or Ctrl-D leaves.")
+        until(b"/quit or Ctrl-D leaves.", pressing=b"\x03")
         os.write(outer, b"/quit\n")
         assert process.wait(30) == 0
     finally:

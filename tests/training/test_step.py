@@ -1,13 +1,18 @@
-"""Losses and gradients of a whole step: Hugging Face's autograd says the same, and so do both engines and any packing."""
+"""Losses and gradients of a whole step: Hugging Face's autograd says the same, nudges do, both engines and any packing."""
 
 import numpy as np
 import pytest
 
 from v4mini.config import Config
+from v4mini.numerics import matrix
+from v4mini.numerics.matrix import Matrix
 from v4mini.proof.huggingface import random_config, transformers_model
 from v4mini.shapes import Refused
+from v4mini.training import step as step_module
 from v4mini.training.batch import Batch
+from v4mini.training.parameters import leaves
 from v4mini.training.step import Settings, loss_and_gradients
+from v4mini.training.tape import Tape
 from v4mini.weights.names import HfSlice, to_hf
 from v4mini.weights.random import random_tensors
 
@@ -57,6 +62,68 @@ def test_every_gradient_is_that_of_hugging_face(engine, n_hash):
             assert not mine.any() or "indexer" in name, f"{name} has no gradient in torch"
 
 
+# ---- nudges in float64 ----
+
+NUDGE = 1e-7            # for all numbers of a tensor at once: at 1e-5 some clamp or choice of experts tips, and slopes jump
+
+
+@pytest.fixture
+def in_float64(monkeypatch):
+    """The same step with float64 weights. A model holds float32: so each leaf gets its numbers after the tree is built."""
+    def wide(config, params, tape, quantise=None):
+        narrow = {name: values.astype(np.float32) if values.dtype == np.float64 else values for name, values in params.items()}
+        tree, found = leaves(config, narrow, tape, quantise)
+        for name, value in found.items():
+            value.data = Matrix(params[name], name=name) if isinstance(value.data, Matrix) else params[name]
+        return tree, found
+    monkeypatch.setitem(matrix.FORMATS, np.dtype(np.float64), "f32")
+    monkeypatch.setattr(step_module, "leaves", wide)
+
+
+ROOMS = "indexer", "compressor", "experts", "hc_", "norm", "attn", "ffn", "proj"
+
+
+def group_of(name):                                     # tensors nudged together, each number by its own amount
+    layer = ".".join(name.split(".")[:2])
+    return f"{layer} {next((room for room in ROOMS if room in name), '')}"
+
+
+@pytest.mark.parametrize("phase", ["dense", "sparse"])
+def test_every_tensor_nudged_along_a_random_direction(in_float64, monkeypatch, rng, phase):
+    """MTP's joining of streams and next tokens, the embedding that both read, and all the rest.
+
+    The loss that indexers learn from counts for them alone, and of attention's weights that it is measured by nothing is
+    learnt: so the others are nudged without it. A sequence of one token and one that jumps are among the three.
+    """
+    config = Config.tiny().replace(compress_ratios=(4, 0, 16, 4, 0), hc_sinkhorn_iters=3)
+    params = {name: values.astype(np.float64) if values.dtype == np.float32 else values
+              for name, values in random_tensors(config).items()}
+    lengths = 22, 1, 33
+    positions = np.concatenate([np.arange(22), [0], np.arange(33) + 128 * (np.arange(33) >= 16)])
+    batch = Batch(rng.integers(0, config.vocab_size, sum(lengths)), np.cumsum(lengths), positions, rng.random(sum(lengths)))
+    settings = Settings(index_phase=phase, engine="numpy", balance_weight=0.05, recall=False)
+    step = loss_and_gradients(config, params, batch, settings)
+    assert {gradient.dtype for gradient in step.gradients.values()} == {np.dtype(np.float64)}
+    monkeypatch.setattr(Tape, "play_back", lambda self: None)           # from here on only losses are asked for
+    groups = {}
+    for name in step.gradients:
+        groups.setdefault(group_of(name), []).append(name)
+    assert len(groups) > 30
+    if phase == "sparse":                               # what differs is who reads and teaches what
+        groups = {group: names for group, names in groups.items() if group.endswith(("indexer", "compressor", "attn"))}
+    for group, names in groups.items():
+        directions = {name: rng.standard_normal(params[name].shape) for name in names}
+        weights = {"next": 1, "mtp": 0.3, "balance": 0.05, "index": "indexer" in group}
+        ends = []
+        for sign in (1, -1):
+            moved = params | {name: params[name] + sign * NUDGE * along for name, along in directions.items()}
+            found = loss_and_gradients(config, moved, batch, settings).losses
+            ends.append(sum(weight * found[name] for name, weight in weights.items()))
+        slope = (ends[0] - ends[1]) / (2 * NUDGE)
+        wanted = sum(float(np.vdot(step.gradients[name], along)) for name, along in directions.items())
+        assert slope == pytest.approx(wanted, rel=1e-6, abs=2e-8), group
+
+
 def test_engines_agree_on_all_losses_and_gradients(rng):
     config = Config.tiny()
     params = random_tensors(config)
@@ -79,6 +146,17 @@ def test_sequences_side_by_side_are_each_alone(rng):
     assert np.isclose(together.losses["next"], sum(s * step.losses["next"] for s, step in zip(share, alone)), atol=1e-5)
     for name, gradient in together.gradients.items():
         assert relative(gradient, sum(s * step.gradients.get(name, 0) for s, step in zip(share, alone))) < 1e-3, name
+
+
+def test_a_weight_belongs_to_the_token_foretold_whoever_foretells_it(model_of, rng):
+    """weights[6] alone is not 0: token 7 counts, foretold by row 6 of the model and by row 5 of the MTP block."""
+    config, ids = Config.tiny(), rng.integers(0, 97, 30)
+    batch = Batch.of([ids], [np.eye(30)[6]])
+    losses = loss_and_gradients(config, random_tensors(config), batch, Settings(index_phase="sparse", engine="numpy")).losses
+    model = model_of(config)
+    for name, row in (("next", model.logits(ids)[6]), ("mtp", model.mtp_logits(ids)[5])):
+        row = np.float64(row)
+        assert losses[name] == pytest.approx(np.log(np.exp(row - row.max()).sum()) + row.max() - row[ids[7]], abs=1e-4)
 
 
 def test_a_step_downhill_lowers_the_loss_by_what_the_gradient_says(rng):

@@ -3,8 +3,8 @@
     with Server(folder) as hub:  Hub("hf://owner/name", endpoint=hub.endpoint)
     hub.faults.append(("model-00002", "truncate"))      # the next answer about a file whose name holds that, only once
 
-Large files are redirected to another host and port, as the real one sends to its CDN; `hub.seen` keeps every request's host, path, range
-and whether a token came along. Listens on 127.0.0.1 only.
+Large files are redirected to another host and port, as the real one sends to its CDN; `hub.seen` keeps every request's host,
+path, range and whether a token came along. Listens on 127.0.0.1 only.
 """
 
 import contextlib
@@ -17,11 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from v4mini.config import Config
 from v4mini.weights.random import random_tensors
 from v4mini.weights.spec import tensors
 from v4mini.weights.store import write_store
 
 COMMIT = "60d8d70770c6776ff598c94bb586a859a38244f1"
+SIX_LAYERS = Config.mini().replace(n_layers=6, compress_ratios=(0, 0, 4, 128, 4, 128, 0))      # whatever shape is bundled
 LARGE = 4096                            # bytes from which on a file is "LFS": listed by SHA-256 and redirected
 
 

@@ -5,17 +5,16 @@ import json
 import pytest
 from click.testing import CliRunner
 from huggingface_hub.utils import close_session
-from weights.misbehaving import COMMIT, Server, write_release
+from weights.misbehaving import COMMIT, SIX_LAYERS, Server, write_release
 
 from v4mini.cli import main
 from v4mini.cli.fetch import Size, human_seconds
-from v4mini.config import Config
 from v4mini.weights.store import open_store
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    with Server(write_release(tmp_path_factory.mktemp("release") / "name", Config.mini())) as server:
+    with Server(write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)) as server:
         yield server
     close_session()
 

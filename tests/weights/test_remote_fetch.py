@@ -14,10 +14,9 @@ import safetensors
 from huggingface_hub.utils import close_session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from weights.misbehaving import COMMIT, Server, write_release
+from weights.misbehaving import COMMIT, SIX_LAYERS, Server, write_release
 
 import v4mini as v4
-from v4mini.config import Config
 from v4mini.inspection import inspect_checkpoint
 from v4mini.shapes import Refused
 from v4mini.weights.remote import fetch as fetching
@@ -34,7 +33,7 @@ EXPERT = "layers.2.ffn.experts.1"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("release") / "name", Config.mini())
+    return write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import close_session
-from weights.misbehaving import Server, write_release
+from weights.misbehaving import SIX_LAYERS, Server, write_release
 
-from v4mini.config import Config
 from v4mini.inspection import inspect_checkpoint, inspect_release
 from v4mini.shapes import Refused
 from v4mini.weights.file import write_file
@@ -22,7 +21,7 @@ QUICK = Patience(seconds=5, tries=3, first_wait=0.001)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("release") / "name", Config.mini())
+    return write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_headers_and_tensors_are_those_of_the_files(open_it, folder):
     release = open_it()
     with open_store(folder) as store:
         assert release.entries() == store.entries() and sorted(release.names) == sorted(store.names)
-        assert release.total_size == store.nbytes and release.config == Config.mini()
+        assert release.total_size == store.nbytes and release.config == SIX_LAYERS
         for name in ("embed.weight", "layers.0.ffn.gate.tid2eid", "layers.2.ffn.experts.3.w1.weight", "hc_head_fn",
                      "layers.2.ffn.experts.3.w1.scale", "layers.4.attn.wq_b.weight"):
             theirs, ours = release.tensor(name), store[name]

@@ -22,7 +22,8 @@ def steps():                                            # -> [(what it compiles,
         ("few tokens, packed weights", lambda: _run(Config.mini(), False, (3, 1))),
         ("many tokens, packed weights", lambda: _run(Config.mini(), False, (300, 1))),
         ("many tokens, float32 weights", lambda: _run(Config.bench(), True, (1024, 512, 1))),
-        *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format)) for format in ("f32", "bf16", "fp8", "fp4")),
+        *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format))
+          for format in ("f32", "bf16", "fp8", "fp4")),
     ]
 
 

@@ -1,4 +1,4 @@
-"""bench: prefill, decode, kernels, million. Not here: the measuring (bench/)."""
+"""bench: prefill, decode, train, kernels, million. Not here: the measuring (bench/)."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from v4mini.viz.tables import human_bytes, text_table
 
 @main.group()
 def bench():
-    """Measure this machine: prefill, decode, kernels, a million tokens.
+    """Measure this machine: prefill, decode, training, kernels, a million tokens.
 
     Every number stands beside what the FLOPs or bytes allow here; compare ratios of one run, not seconds of two machines.
     """
@@ -76,6 +76,48 @@ def _race(what, lengths, against, repeats, plot, as_json):
 
 def _lap_text(lap):
     return f"{lap.tokens_per_second:,.0f} tokens/s, peak {human_bytes(lap.peak_bytes)}"
+
+
+@bench.command(name="train")
+@click.option("--model", "models", multiple=True, type=click.Choice(["bench", "mini"]), help="12M or the bundled one.  [default: both]")
+@click.option("--batches", default="4x512,2x1024", show_default=True, help="Rows x tokens, separated by commas.")
+@click.option("--against", multiple=True, type=click.Choice(["numpy", "hf"]), help="Also run these, in the same run.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
+@json_option
+def bench_train(models, batches, against, repeats, as_json):
+    """Seconds of a training step: forward, backward, update; float32, next-token loss.
+
+    Ours updates with Muon, Hugging Face's model with AdamW: so the update is also told apart.
+    """
+    from v4mini.bench.train import ratios, train_configs, train_race
+
+    configs, laps = {name: config for name, config in train_configs().items() if not models or name in models}, []
+    for lap in train_race(configs, _batches(batches), ["numba", *against], repeats):
+        laps.append(lap)
+        if sys.stderr.isatty():
+            click.echo(f"{lap.model}  {lap.rows} x {lap.length}  {lap.engine}: {lap.failure or f'{lap.seconds:.2f} s'}", err=True)
+    faster = {name: ratios(laps, "numba", name) for name in against}
+    if as_json:
+        click.echo(json.dumps({"laps": [vars(lap) for lap in laps],
+                               "ratios": [{"against": name, "model": m, "rows": r, "length": n, "times": times}
+                                          for name, cases in faster.items() for (m, r, n), times in cases.items()]}, indent=1))
+        return
+    click.echo(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
+                          [[lap.model, f"{lap.rows} x {lap.length}", f"{lap.engine} {lap.how}".strip(), lap.seconds, lap.update_seconds,
+                            lap.tokens_per_second, lap.loss, lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
+    for name, cases in faster.items():
+        for (m, r, n), times in cases.items():
+            click.echo(f"training {m} on {r} x {n} tokens: numba is {times:.1f} times as fast as {name}")
+
+
+def _batches(text):                                     # "4x512,2x1024" -> [(4, 512), (2, 1024)]
+    try:
+        pairs = [tuple(int(number) for number in batch.split("x")) for batch in text.split(",")]
+    except ValueError:
+        pairs = []
+    if not pairs or any(len(pair) != 2 or pair[0] < 1 or pair[1] < 2 for pair in pairs):
+        raise Refused(f"--batches: expected rows x tokens such as 4x512,2x1024, got {text!r}. A row has 2 tokens or more.")
+    return pairs
 
 
 def _numbers(text):

@@ -23,7 +23,8 @@ Ctrl-C stops an answer and keeps the conversation. A message that begins with / 
 @click.option("--effort", help="How hard it thinks: high or max, in newer releases also low. Needs --think.")
 @click.option("--keep-thinking", is_flag=True, help="Let it see the thoughts of earlier turns. V4 was trained without.")
 @click.option("--system", help="A system message.")
-@click.option("-n", "--max-new-tokens", default=512, show_default=True, type=click.IntRange(1), help="Of one answer, thoughts included.")
+@click.option("-n", "--max-new-tokens", default=512, show_default=True, type=click.IntRange(1),
+              help="Of one answer, thoughts included.")
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 takes the best token each time.")
 @click.option("--top-p", default=1.0, show_default=True, type=float)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))

@@ -43,7 +43,8 @@ class Day(click.ParamType):
 @click.option("--machine", help="Compare with a machine of your own, such as h200-node or dgx-sparkx2.")
 @click.option("--model", default="flash", show_default=True, help="What runs on it: flash, pro or a config.")
 @click.option("--weights", "stored", default="released", show_default=True, help="How its weights are stored there.")
-@click.option("--terms", type=click.Choice(["rent", "buy"]), default="buy", show_default=True)
+@click.option("--terms", type=click.Choice(["rent", "buy"]), default="buy", show_default=True,
+              help="rent: by the hour, power included. buy: over --years, and --power.")
 @click.option("--efficiency", type=float, help="Share of the bound that is reached.  [default: of published runs]")
 @click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="Requests side by side, or as many as fit.")
 @click.option("--utilisation", default=0.4, show_default=True, type=float, help="Share of all hours in which it works.")
@@ -77,6 +78,8 @@ def cost(workload, models, on, peak_share, history, machine, model, stored, term
         if not models or len(names) < 2:
             raise Refused("history: expected two names in --models, the cheaper first. Try --models v4-pro,gpt-5.5.")
         report["history"] = price_history(prices, work, names[0], names[-1], peak_share)
+    elif not names:
+        raise Refused(f"date: no API of the table has a price on {on}. The first is of {min(one['from'] for one in prices.api)}.")
     else:
         report["apis"] = api_costs(prices, work, names, on, peak_share)
     if machine:
@@ -187,5 +190,5 @@ def _break_even(found):
     if found["share"] is None:
         return "never: power alone costs more"
     if found["documents_per_month"] is None:
-        return f"never (it would take {found['share']:.1f} of it)"
+        return f"never ({found['share']:.1f} times its hours)"
     return f"{found['documents_per_month']:,.0f} ({found['share']:.0%})"

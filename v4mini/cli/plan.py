@@ -116,11 +116,12 @@ def _flops(report):
 
 def _machine(found, report):                            # yields paragraphs
     spare = human_bytes(abs(found["spare"]))
+    others = [f"{row['stored']} {'+' if row['spare'] >= 0 else '-'}{human_bytes(abs(row['spare']))}"
+              for row in found["fits_by_weights"] if row["stored"] != report["stored"]]
     fit = f"fits, {spare} to spare" if found["fits"] else f"does not fit: {spare} too little"
     yield (f"{found['name']}: {found['title']}\n"
-           f"{human_bytes(found['memory'])} of memory, {human_bytes(found['room'])} usable: {fit}\n"
-           + "by weights: " + ", ".join(f"{row['stored']} {'+' if row['spare'] >= 0 else '-'}{human_bytes(abs(row['spare']))}"
-                                        for row in found["fits_by_weights"]))
+           f"{human_bytes(found['memory'])} of memory, {human_bytes(found['room'])} usable: {fit}"
+           + (f"\nTo spare with other weights: {', '.join(others)}." if others else ""))
     if found["longest"]:
         yield (f"Longest text that fits (batch {report['batch']}): {found['longest']:,} tokens"
                f"{', the most it was made for' * (found['longest'] == report['longest_made_for'])}. "
@@ -134,7 +135,7 @@ def _machine(found, report):                            # yields paragraphs
     instead = [f"{ARITHMETIC[wanted]} runs as {ARITHMETIC[real]}"
                for wanted, real in found["arithmetic"].items() if wanted != real]
     yield f"Source: {found['source']}, {found['date']}" + (f"; {found['note']}" if found["note"] else "") + \
-        (f"\nNo unit for it: {', '.join(instead)}." if instead else "")
+        (f"\nFormats without a unit of their own there: {', '.join(instead)}." if instead else "")
 
 
 def _seconds(value):                                    # -> "1.25 s", "3.1 ms"
@@ -159,8 +160,8 @@ def _headlines(as_json):
         click.echo(json.dumps({"headlines": rows, "other_countings": [dict(zip(names, row)) for row in others]}, indent=1))
     else:
         for one in found:
-            click.echo(f"{'ok  ' if one.agrees else 'FAIL'}  {one.says:>8} said, {one.value:.3f} computed  {one.about}\n"
-                       f"      {one.by}: {one.accounting}\n")
+            click.echo(f"{'ok  ' if one.agrees else 'FAIL'}  {one.says:>8} said, {one.value:.3f} computed  {one.about}")
+            click.echo(textwrap.indent(textwrap.fill(f"{one.by}: {one.accounting}", 112), 6 * " ") + "\n")
         rows = [[what, f"{pro:.2f}x", f"{flash:.2f}x"] for what, pro, flash, _ in others]
         click.echo("The same ratios, V3.2 to V4, counted in other ways:\n" + text_table(["counted", "Pro", "Flash"], rows))
         click.echo(f"\n{sum(one.agrees for one in found)} of {len(found)} agree to the digit published.")

@@ -177,7 +177,8 @@ def _replay_text(facts, laps):
              *(["", "", None, None] if lap["decoding_hit_rate"] is None else
                [f"{lap['decoding_hit_rate']:.1%}", human_bytes(lap["decoding_read_bytes"]), lap["seconds_one_after_other"],
                 lap["seconds_overlapped"]])] for lap in laps]
-    size, disk, memory = (human_bytes(facts[name]) for name in ("expert_bytes", "disk_bytes_per_second", "memory_bytes_per_second"))
+    size, disk, memory = (human_bytes(facts[name])
+                          for name in ("expert_bytes", "disk_bytes_per_second", "memory_bytes_per_second"))
     return (f"{facts['tokens']:,} tokens, {facts['decoded']:,} of them decoded one by one; {facts['uses']:,} uses of "
             f"{facts['experts_used']:,} experts of {size}: at most {facts['reuse_ceiling']:.1%} hits\n"
             f"disk {disk}/s, memory {memory}/s\n\n{text_table(header, rows)}\n\n"

@@ -97,13 +97,15 @@ def of_gqa(row, tools):
 
 
 def price(row, tools):
-    """A list price on the day of the claim, and what became of it."""
+    """A list price on the day of the claim, and what became of it; in brackets who answers under the name by then."""
     ask = row["with"]
     found = [(since, rate(tools.prices, ask["model"], since)) for since in days_of(tools.prices, ask["model"])]
     at = rate(tools.prices, ask["model"], row["said"])
     values = [getattr(one, ask["kind"]) for _, one in found]
     holds = abs(getattr(at, ask["kind"]) - ask["usd"]) < 1e-9
-    later = ", ".join(f"{value:.4g} from {since}" for (since, _), value in zip(found, values) if since > row["said"])
+    later = ", ".join(f"{value:.4g} from {since}" + f" ({one.name})" * (one.name != at.name)
+                      for (since, one), value, before in zip(found[1:], values[1:], values)
+                      if since > row["said"] and value != before)
     says = f"{at.name}, {ask['kind'].replace('_', ' ')}: {getattr(at, ask['kind']):.4g} USD per million on {row['said']}"
     changed = any(value != values[0] for value in values)
     verdict = "refuted" if not holds else "qualified" if changed else "supported"

@@ -62,7 +62,8 @@ class _Line:
 
     def fit(self, wanted):                      # -> how many of `wanted` are there already, 0 if rewinding cannot reach them
         held = self.ids[: self.cache.length]
-        same = next((place for place, (ours, theirs) in enumerate(zip(held, wanted)) if ours != theirs), min(len(held), len(wanted)))
+        differing = (place for place, (ours, theirs) in enumerate(zip(held, wanted)) if ours != theirs)
+        same = next(differing, min(len(held), len(wanted)))
         return same if len(held) - same <= self.cache.rewindable else 0
 
     def back_to(self, length):

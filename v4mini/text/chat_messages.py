@@ -22,7 +22,8 @@ ONLY_IN = {"tools": ("system", "developer"), "response_format": ("system", "deve
 def checked(messages):
     """Raise Refused for messages that no turn can be made of, and for an order that V4 has never seen."""
     if not isinstance(messages, list | tuple) or not messages:
-        raise Refused(f"messages: wanted a list of one or more, got {messages!r:.60}. Such as [{{'role': 'user', 'content': 'Hi'}}].")
+        raise Refused(f"messages: wanted a list of one or more, got {messages!r:.60}. "
+                      "Such as [{'role': 'user', 'content': 'Hi'}].")
     for number, message in enumerate(messages):
         _check_fields(message, number)
         _check_content(message, number)
@@ -130,8 +131,8 @@ def _check_order(messages, number):
     if role == "tool":
         _check_answered(message, before, number)
     if message.get("task") and role == "user" and previous["role"] in ("user", "tool"):
-        raise Refused(f"messages[{number}]: wanted a task in a user's turn of its own, got it behind {previous['role']}, where it "
-                      "would be lost. Join it with the message before.")
+        raise Refused(f"messages[{number}]: wanted a task in a user's turn of its own, got it behind {previous['role']}, where "
+                      "it would be lost. Join it with the message before.")
     if previous.get("task") and role not in ("assistant", "latest_reminder"):
         raise Refused(f"messages[{number}]: wanted the assistant to answer the task {previous['task']}, got {role}. "
                       "A task is last, or its answer follows.")

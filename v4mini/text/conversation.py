@@ -1,6 +1,7 @@
 """Conversation: questions in, answers out, piece by piece; what was said is the past of what is asked next.
 
-Model and generate are handed in, see chat_memory.py for what is asked of them. Not here: printing (cli/chat.py), the encoding (chat.py).
+Model and generate are handed in, see chat_memory.py for what is asked of them. Not here: printing (cli/chat.py), the encoding
+(chat.py).
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Answer:
 class Conversation:
     """`messages` is all that was said; change or replace it freely between turns. `answer` is the last one."""
 
-    def __init__(self, model, tokenizer, generate, system=None, thinking=False, effort=None, drop_thinking=True, instructions=MINI):
+    def __init__(self, model, tokenizer, generate, system=None, thinking=False, effort=None, drop_thinking=True,
+                 instructions=MINI):
         self._model, self._tokenizer, self._generate = model, tokenizer, generate
         self.settings = {"thinking": thinking, "effort": effort, "drop_thinking": drop_thinking, "instructions": instructions}
         self.messages = [{"role": "system", "content": system}] if system else []

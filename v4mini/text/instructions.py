@@ -30,7 +30,8 @@ class Instructions:
     source: str
 
     def __post_init__(self):
-        for name, template, wanted in (("tools", self.tools, "tool_schemas"), ("response_format", self.response_format, "schema")):
+        for name, template, wanted in (("tools", self.tools, "tool_schemas"),
+                                       ("response_format", self.response_format, "schema")):
             fields = _fields(template)
             if fields is None or wanted not in fields or not fields <= {wanted, *TOKENS}:
                 raise Refused(f"{self.source}: wanted {{{wanted}}} in the text for {name}, and no field but "
@@ -51,12 +52,13 @@ def load_instructions(path):                    # -> Instructions
     efforts = constants.get("REASONING_EFFORT_PROMPTS")
     if efforts is None and isinstance(constants.get("REASONING_EFFORT_MAX"), str):          # the first release: one text
         efforts = {"high": "", "max": constants["REASONING_EFFORT_MAX"]}
-    found = {"TOOLS_TEMPLATE": constants.get("TOOLS_TEMPLATE"), "response_format_template": constants.get("response_format_template")}
+    found = {name: constants.get(name) for name in ("TOOLS_TEMPLATE", "response_format_template")}
     missing = [name for name, text in found.items() if not isinstance(text, str)]
     if not (isinstance(efforts, dict) and all(isinstance(part, str) for pair in efforts.items() for part in pair)):
         missing.append("REASONING_EFFORT_PROMPTS or REASONING_EFFORT_MAX")
     if missing:
-        raise Refused(f"{path}: wanted a text called {missing[0]}, got none. Is it the encoding_dsv4.py of a DeepSeek-V4 release?")
+        raise Refused(f"{path}: wanted a text called {missing[0]}, got none. "
+                      "Is it the encoding_dsv4.py of a DeepSeek-V4 release?")
     return Instructions(found["TOOLS_TEMPLATE"], found["response_format_template"], efforts, str(path))
 
 

@@ -24,9 +24,9 @@ def _cell(value):
 
 
 def human_bytes(count):                                 # -> "159.61 GB"; powers of 1000
-    """Bytes in the largest unit that keeps the number above 1."""
+    """Bytes in the largest unit that keeps the number above 1, once it is rounded."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
+        if count >= 0.999995 * size:                    # or the unit below would say 1000.00
             return f"{count / size:.2f} {unit}"
     return f"{count:,.0f} B"
 

@@ -184,8 +184,8 @@ def _parameters_line_by_line(text):
 
 
 EXERCISES = [
-    Exercise("tokens.join", _join_cases, ours=join, differently=_join_backwards_from_a_list, wrong=(_join_overlapping, _join_once),
-             tolerance=0,
+    Exercise("tokens.join", _join_cases, ours=join, differently=_join_backwards_from_a_list,
+             wrong=(_join_overlapping, _join_once), tolerance=0,
              hints=("Walk from left to right with a place `at`. Look at parts[at] and the one after it.",
                     "If they are the pair, append the two as one string and go on two places; otherwise append one, go on one.",
                     "Give back a tuple. A part that was just used must not be used again: aaa becomes aa, a.")),
@@ -198,11 +198,11 @@ EXERCISES = [
              wrong=(_chat_that_remembers_thoughts, _chat_with_line_breaks), tolerance=0,
              hints=("First find the place of the last user message. Thoughts count from there on only.",
                     "After a user: <｜Assistant｜>, then <think> if thinking and this is the last user, otherwise </think>.",
-                    "An assistant behind the last user, when thinking: thoughts, </think>, answer, EOS. Any other: answer, EOS.")),
+                    "An assistant behind the last user, if thinking: thoughts, </think>, answer, EOS. Any other: answer, EOS.")),
     Exercise("dsml.parameters", _parameter_cases, ours=parameters, differently=_parameters_by_pattern,
              wrong=(_parameters_guessed, _parameters_line_by_line), tolerance=0,
              hints=("text.split('</｜DSML｜parameter>\\n') gives one piece for each parameter, and an empty one at the end.",
-                    "In a piece, the head ends at the first '>' behind string=\"true\" or string=\"false\". All else is the value, "
-                    "line breaks and '<' included.",
+                    "In a piece, the head ends at the first '>' behind string=\"true\" or string=\"false\". All else is the "
+                    "value, line breaks and '<' included.",
                     "string=\"true\": the value as it is. string=\"false\": json.loads(value). Never guess from the value.")),
 ]

@@ -138,7 +138,7 @@ EXERCISES = [
                     'return max(compute, reading), "compute" if compute >= reading else "bandwidth"')),
     Exercise("plan.past_takes_over", _past_cases, ours=past_takes_over, differently=_past_by_doubling,
              wrong=(_past_forgets_ratios, _past_without_hca),
-             hints=("What grows is a straight line through 0, so one token of context adds the same each time: divide `dense` by that.",
+             hints=("What grows is a straight line through 0: each token of context adds the same. Divide `dense` by that.",
                     "A CSA layer: an index key per 4 tokens, 2 FLOPs for each number of each index head. "
                     "An HCA layer: an entry per 128 tokens, 4 FLOPs for each number of each head (score and sum).",
                     "csa_layers * 2 * index_heads * index_width / 4 + hca_layers * 4 * heads * width / 128 FLOPs a token.")),

@@ -45,11 +45,13 @@ def token_bytes(stored, asked):                             # {name: (shape, byt
     experts = 1 + max(int(found[1]) for found in (re.search(r"\.experts\.(\d+)\.", name) for name in stored) if found)
     total = 0
     for name, (shape, nbytes) in stored.items():
+        if name.startswith("mtp."):
+            continue
         if ".experts." in name:
             total += nbytes * asked / experts
         elif name == "embed.weight" or name.endswith(".tid2eid"):
             total += nbytes / shape[0]
-        elif not name.startswith("mtp."):
+        else:
             total += nbytes
     return round(total)
 
@@ -181,6 +183,7 @@ def _stored(experts=4, hash_layer=True, mtp=True):
         stored["layers.0.ffn.gate.tid2eid"] = ([10, 2], 160)
     if mtp:
         stored["mtp.0.ffn.gate.weight"] = ([4, 4], 32)
+        stored |= {f"mtp.0.ffn.experts.{expert}.w1.weight": ([8, 2], 16) for expert in range(experts)}
     return stored
 
 
@@ -202,15 +205,16 @@ def _token_by_lists(stored, asked):
             + sum(main[name][1] for name in routed) * asked // count)
 
 
-def _token_with_whole_tables(stored, asked):
-    tables = [value for name, value in stored.items() if name == "embed.weight" or "tid2eid" in name]
-    return token_bytes(stored, asked) + sum(nbytes - nbytes // shape[0] for shape, nbytes in tables)
-
-
 def _token_shared_expert_too(stored, asked):                # takes the shared expert for one of those that are chosen
     experts = len({name.split(".")[4] for name in stored if ".experts." in name})
     shared = sum(nbytes for name, (_, nbytes) in stored.items() if "shared_experts" in name)
     return token_bytes(stored, asked) - round(shared * (1 - asked / experts))
+
+
+def _token_drafts_with_experts(stored, asked):              # looks for experts before it looks whose they are
+    experts = len({name.split(".")[4] for name in stored if ".experts." in name})
+    drafting = sum(nbytes for name, (_, nbytes) in stored.items() if name.startswith("mtp.") and ".experts." in name)
+    return token_bytes(stored, asked) + round(drafting * asked / experts)
 
 
 EXERCISES = [
@@ -230,8 +234,8 @@ EXERCISES = [
                     "If it begins at or before the end of that one, make that one longer; else put it down anew.",
                     "Make it longer, never shorter: the end is the larger of the two ends.")),
     Exercise("release.token_bytes", _token_cases, ours=token_bytes, differently=_token_by_lists, tolerance=0,
-             wrong=(_token_with_whole_tables, _token_shared_expert_too),
-             hints=("Four kinds: '.experts.' in the name; looked-up tables (embed.weight, tid2eid); mtp.*; and the rest.",
+             wrong=(_token_shared_expert_too, _token_drafts_with_experts),
+             hints=("Leave out mtp.* first, it has experts too. Then: '.experts.' in the name; looked-up tables; and the rest.",
                     "Of experts a token reads asked / count of the bytes; count: the largest number after '.experts.', plus one.",
-                    "A looked-up table costs one row: its bytes divided by shape[0]. mtp.* costs nothing, the rest all it has.")),
+                    "A looked-up table (embed.weight, tid2eid) costs one row: its bytes / shape[0]. The rest costs all it has.")),
 ]

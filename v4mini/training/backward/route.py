@@ -7,9 +7,9 @@ from v4mini.ops import route as forward
 
 def affinity(scores, affinities):                       # [T, E] twice -> d affinity / d score [T, E]
     """a = sqrt(softplus(z)):  a' = sigmoid(z) / (2 a). Where softplus underflows to 0 so does a'."""
-    with np.errstate(over="ignore", divide="ignore"):
-        slope = 1 / ((1 + np.exp(-scores)) * (2 * affinities))
-    return np.where(affinities > 0, slope, 0).astype(scores.dtype)
+    power = np.exp(-np.abs(scores))                     # of -|z|: of z alone it overflows where a and a' still count
+    sigmoid = np.where(scores < 0, power, 1) / (1 + power)
+    return np.divide(sigmoid, 2 * affinities, out=np.zeros_like(scores), where=affinities > 0)
 
 
 def route(g, scores, chosen, weights, route_scale):     # [T, K], [T, E], [T, K] int, [T, K] -> g_scores [T, E]
