@@ -149,13 +149,16 @@ def test_released_rows_are_the_simulated_models_own(released, mini, rng):
     """With simulate="released" rows are FP8 and FP4 numbers already: only BF16 in the rotated dims is new.
 
     FP8 activations and chosen experts make such a model flip at the slightest change, even at another split of the text. So
-    the measure is what the simulation itself changes.
+    the measure is what the simulation itself changes, and that over several texts.
     """
-    ids = draw(rng, released, 200)
-    in_storage = {storage: released.prefill(ids, released.new_cache(storage)) for storage in STORAGES}
-    np.testing.assert_array_equal(in_storage["bfloat16"], in_storage["released"])       # the same numbers, stored differently
-    change = np.median(np.abs(in_storage["released"] - in_storage["float32"]))
-    assert 0 < change < 2 * np.median(np.abs(mini.prefill(ids, mini.new_cache()) - in_storage["float32"]))
+    changes, simulations = [], []
+    for _ in range(5):
+        ids = draw(rng, released, 135)
+        in_storage = {storage: released.prefill(ids, released.new_cache(storage)) for storage in STORAGES}
+        np.testing.assert_array_equal(in_storage["bfloat16"], in_storage["released"])   # the same numbers, stored differently
+        changes.append(np.median(np.abs(in_storage["released"] - in_storage["float32"])))
+        simulations.append(np.median(np.abs(mini.prefill(ids, mini.new_cache()) - in_storage["float32"])))
+    assert 0 < np.median(changes) < np.median(simulations)
 
 
 def test_coarser_rows_of_a_float32_model_are_a_loss(mini, rng):

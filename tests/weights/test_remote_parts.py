@@ -1,9 +1,9 @@
 """Which tensors a word means, and what is offered when it means none."""
 
 import pytest
-from weights.misbehaving import SIX_LAYERS
 from hypothesis import given
 from hypothesis import strategies as st
+from weights.misbehaving import SIX_LAYERS
 
 from v4mini.shapes import Refused
 from v4mini.weights.remote.parts import choose
