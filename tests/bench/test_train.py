@@ -1,0 +1,97 @@
+"""The training benchmark: all engines do the same step, and what fails is told. How fast anything is, no test asserts."""
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from v4mini.bench import train
+from v4mini.bench.train import TrainLap, measure, ratios, train_configs, train_race
+from v4mini.cli import main
+from v4mini.config import Config
+from v4mini.shapes import Refused
+
+TINY = Config.tiny().replace(n_mtp_layers=0, compress_ratios=(4, 0, 128, 4))
+
+
+def task(engine, config=TINY, rows=2, length=20):
+    return {"config": config.to_dict(), "rows": rows, "length": length, "engine": engine, "repeats": 3}
+
+
+def test_a_measurement_gives_medians_of_whole_steps_and_their_parts():
+    found = measure(task("numpy"))
+    assert 0 < found["update_seconds"] < found["seconds"] and found["peak_bytes"] > 1e7
+    assert abs(found["loss"] - 5.0) < 1.0               # log(97) and what random logits add
+
+
+def test_the_models_are_such_as_transformers_can_train():
+    for config in train_configs().values():
+        assert config.n_mtp_layers == 0 and config.dtype == "f32" and config.expert_dtype is None
+    mini, full = train_configs()["mini"], Config.mini()
+    assert [mini.layer_kind(i) for i in range(mini.n_layers)] == [full.layer_kind(i) for i in range(full.n_layers)]
+
+
+@pytest.mark.parity
+def test_hugging_face_does_the_same_step():
+    """All entries are read: three index heads often score 0, and torch breaks such ties in another way."""
+    ours, theirs = (measure(task(engine, TINY.replace(index_topk=64), length=150)) for engine in ("numpy", "hf"))
+    assert abs(ours["loss"] - theirs["loss"]) < 1e-4
+    assert theirs["how"] in train.WAYS and 0 < theirs["update_seconds"] < theirs["seconds"]
+
+
+def test_each_engine_has_a_process_of_its_own():
+    lap, = train_race({"tiny": TINY}, [(2, 16)], ["numpy"], repeats=1)
+    assert (lap.model, lap.rows, lap.length, lap.engine, lap.failure) == ("tiny", 2, 16, "numpy", "")
+    assert lap.tokens_per_second == pytest.approx(32 / lap.seconds) and lap.loss > 0
+    with pytest.raises(Refused, match="expected auto, numba or numpy, got 'nonsense'"):
+        list(train_race({"tiny": TINY}, [(2, 16)], ["nonsense"], repeats=1))
+
+
+def killed(task):
+    os.kill(os.getpid(), 9)
+
+
+def starved(task):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
+
+
+def without_torch(task):
+    raise ModuleNotFoundError("No module named 'torch'")
+
+
+def test_an_engine_that_is_killed_or_starved_is_reported_and_the_race_goes_on(monkeypatch):
+    for failing, words in ((killed, "killed (out of memory?)"), (starved, "DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(train, "measure", failing)
+        laps = list(train_race({"tiny": TINY}, [(2, 16), (1, 16)], ["numpy"], repeats=1))
+        assert [lap.failure for lap in laps] == [words] * 2 and laps[0].seconds is None
+    monkeypatch.setattr(train, "measure", without_torch)
+    with pytest.raises(Refused, match="No module named 'torch'. For --against hf run"):
+        list(train_race({"tiny": TINY}, [(2, 16)], ["hf"], repeats=1))
+
+
+def test_ratios_leave_out_what_did_not_finish():
+    def lap(engine, rows, seconds):
+        return TrainLap("mini", rows, 64, engine, seconds, seconds, 1.0, 1.0, 1)
+    laps = [lap("numba", 4, 2.0), lap("hf", 4, 5.0), lap("numba", 2, 2.0), lap("hf", 2, None)]
+    assert ratios(laps, "numba", "hf") == {("mini", 4, 64): 2.5}
+
+
+def test_the_command_tells_all_of_it(monkeypatch):
+    def race(configs, batches, engines, repeats):
+        for engine in engines:
+            for rows, length in batches:
+                yield TrainLap(*configs, rows, length, engine, 2.0 if engine == "numba" else 5.0, 0.5, 100.0, 6.25, 10**9, "eager")
+    monkeypatch.setattr(train, "train_race", race)
+    words = CliRunner().invoke(main, ["bench", "train", "--model", "mini", "--against", "hf", "--batches", "3x64"]).output
+    assert "training mini on 3 x 64 tokens: numba is 2.5 times as fast as hf" in words and "hf eager" in words
+    told = json.loads(CliRunner().invoke(main, ["bench", "train", "--model", "mini", "--against", "hf", "--json"]).output)
+    assert [(lap["rows"], lap["length"], lap["engine"]) for lap in told["laps"]] == [
+        (4, 512, "numba"), (2, 1024, "numba"), (4, 512, "hf"), (2, 1024, "hf")]
+    assert told["ratios"][0] == {"against": "hf", "model": "mini", "rows": 4, "length": 512, "times": 2.5}
+
+
+@pytest.mark.parametrize("batches", ["", "many", "4", "4x", "0x16", "4x1", "4x512x2", "-1x8"])
+def test_no_such_batches(batches):
+    result = CliRunner().invoke(main, ["bench", "train", "--batches", batches])
+    assert result.exit_code == 2 and "--batches: expected rows x tokens" in result.output and result.output.count("\n") == 1

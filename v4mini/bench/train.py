@@ -1,0 +1,158 @@
+"""A step of training beside Hugging Face: the same weights, rows and loss; forward, backward and update.
+
+Ours updates with Muon and AdamW, as V4 was trained; Hugging Face's model with torch's AdamW. The loss is that of the next token
+alone, and CSA layers read what their indexers pick, since transformers has no other loss and no other way.
+Not here: inference (race.py, worker.py), printing (cli/).
+"""
+
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from v4mini.bench.worker import peak_bytes
+from v4mini.config import Config
+from v4mini.shapes import Refused
+from v4mini.weights.random import random_tensors
+
+RATE = 1e-5
+WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a processor; it is given the faster one
+
+
+@dataclass(frozen=True)
+class TrainLap:
+    """One engine on one batch. Seconds are medians over whole steps after warming up; `loss` is that of the first step."""
+
+    model: str
+    rows: int
+    length: int
+    engine: str
+    seconds: float | None
+    update_seconds: float | None        # of these, for the optimiser
+    tokens_per_second: float | None
+    loss: float | None                  # the same for all engines, or they did not do the same
+    peak_bytes: int | None
+    how: str = ""                       # how experts were run
+    failure: str = ""
+
+
+def train_configs():                                    # -> {name: Config}
+    """What transformers can train too: float32, no MTP block."""
+    mini = Config.mini()
+    return {"bench": Config.bench(), "mini": mini.replace(n_mtp_layers=0, compress_ratios=mini.compress_ratios[: mini.n_layers],
+                                                          dtype="f32", expert_dtype=None)}
+
+
+def train_race(configs, batches, engines, repeats=3):   # {name: Config}, [(rows, length)], [engine] -> yields TrainLap
+    """Every engine on every batch of every model, taking turns, each in a process of its own."""
+    for name, config in configs.items():
+        for rows, length in batches:
+            for engine in engines:
+                task = {"config": config.to_dict(), "rows": rows, "length": length, "engine": engine, "repeats": repeats}
+                found, failure = _alone(task)
+                if found is None:
+                    yield TrainLap(name, rows, length, engine, None, None, None, None, None, failure=failure)
+                    continue
+                yield TrainLap(name, rows, length, engine, tokens_per_second=rows * length / found["seconds"], **found)
+
+
+def _alone(task):                                       # -> {...} or None, and why not
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, task).result(), ""
+        except BrokenProcessPool:
+            return None, "killed (out of memory?)"
+        except (MemoryError, RuntimeError) as error:    # torch's way to say that memory is short is a RuntimeError
+            return None, (str(error).splitlines() or ["out of memory"])[0][:120]
+        except ImportError as error:
+            raise Refused(f"bench: {error}. For --against hf run: python -m pip install -e \".[parity]\"") from None
+
+
+def measure(task):                                      # {"config", "rows", "length", "engine", "repeats"} -> {"seconds", ...}
+    """One engine on one batch: a step to warm up, then `repeats` that count."""
+    config = Config.from_dict(task["config"])
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, (task["rows"], task["length"]))
+    trainer = (_HuggingFace if task["engine"] == "hf" else _Ours)(config, task["engine"], ids)
+    first = trainer.warm()
+    steps = [trainer.step() for _ in range(task["repeats"])]
+    seconds, update_seconds = (statistics.median(step[part] for step in steps) for part in ("seconds", "update_seconds"))
+    return {"seconds": seconds, "update_seconds": update_seconds, "loss": first["loss"], "peak_bytes": peak_bytes(),
+            "how": trainer.how}
+
+
+def ratios(laps, ours, theirs):                         # -> {(model, rows, length): how many times faster ours is}
+    """Seconds of `theirs` over seconds of `ours`, where both finished."""
+    seconds = {(lap.model, lap.rows, lap.length, lap.engine): lap.seconds for lap in laps}
+    cases = dict.fromkeys((lap.model, lap.rows, lap.length) for lap in laps)
+    return {case: seconds[*case, theirs] / seconds[*case, ours] for case in cases
+            if seconds.get((*case, ours)) and seconds.get((*case, theirs))}
+
+
+class _Ours:
+    how = ""
+
+    def __init__(self, config, engine, ids):
+        from v4mini.training.batch import Batch
+        from v4mini.training.optimisers import Optimisers
+        from v4mini.training.step import Settings
+
+        self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
+        self.optimisers = Optimisers(config, self.params)
+        self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False, engine=engine)
+
+    def warm(self):
+        return self.step()
+
+    def step(self):
+        from v4mini.training.step import loss_and_gradients
+
+        started = time.perf_counter()
+        found = loss_and_gradients(self.config, self.params, self.batch, self.settings)
+        between = time.perf_counter()
+        self.optimisers.step(self.params, found.gradients, found.load, RATE)
+        ended = time.perf_counter()
+        return {"seconds": ended - started, "update_seconds": ended - between, "loss": float(found.losses["next"])}
+
+
+class _HuggingFace:
+    def __init__(self, config, engine, ids):
+        import torch
+
+        from v4mini.proof.huggingface import transformers_model
+
+        self.torch, self.ids = torch, torch.tensor(ids)
+        self.model = transformers_model(random_tensors(config), config).train()
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=RATE)
+        self.how = ""
+
+    def warm(self):
+        """Each way twice: to touch everything, and to see which is faster."""
+        first, seconds = None, {}
+        for way in WAYS:
+            self.model.set_experts_implementation(way)
+            try:
+                first = first or self.step()
+                self.step()
+                seconds[way] = self.step()["seconds"]
+            except RuntimeError:
+                if way == "eager":
+                    raise
+                self.optimiser.zero_grad()              # grouped products refuse some widths
+        self.how = min(seconds, key=seconds.get)
+        self.model.set_experts_implementation(self.how)
+        return first
+
+    def step(self):
+        started = time.perf_counter()
+        logits = self.model(self.ids, use_cache=False).logits[:, :-1]
+        loss = self.torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[2]), self.ids[:, 1:].reshape(-1))
+        loss.backward()
+        between = time.perf_counter()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        ended = time.perf_counter()
+        return {"seconds": ended - started, "update_seconds": ended - between, "loss": float(loss.detach())}
