@@ -137,8 +137,10 @@ def with_random_indexers(model, seed=0):                # CachedModel -> CachedM
 def index_recall(config, params, sequences, engine="auto"):     # {released name: float32 array}, [[T] ids, ...] -> {layer: float}
     """Of the index_topk entries that attention weighs most when it may read all, the share that the indexer picks.
 
-    Only tokens that see more than index_topk entries count, each as much as it looks at entries (losses.recall).
+    Only tokens that see more than index_topk entries count, each as much as it looks at entries (losses.recall); rows too
+    short to have one say nothing.
     """
     settings = Settings(mtp_weight=0.0, index_phase="dense", recall=True, engine=engine)
     found = [loss_and_gradients(config, params, Batch.of([ids]), settings).recall for ids in sequences]
-    return {layer: float(np.mean([one[layer] for one in found])) for layer in found[0]}
+    layers = sorted({layer for one in found for layer in one})
+    return {layer: float(np.mean([one[layer] for one in found if layer in one])) for layer in layers}
