@@ -25,7 +25,8 @@ def test_every_command_explains_itself(command):
 def test_tour_shows_layers_experts_memory_and_text():
     result = run("tour")
     assert result.exit_code == 0, result.output
-    for words in ("ten lines", "Its weights are trained", "chosen by the indexer", "hash 0", "bytes per token", "continues 'import"):
+    for words in ("ten lines", "Its weights are trained", "chosen by the indexer", "hash 0", "bytes per token",
+                  "continues 'import"):
         assert words in result.output
 
 

@@ -81,7 +81,8 @@ def test_the_command_tells_all_of_it(monkeypatch):
     def race(configs, batches, engines, repeats):
         for engine in engines:
             for rows, length in batches:
-                yield TrainLap(*configs, rows, length, engine, 2.0 if engine == "numba" else 5.0, 0.5, 100.0, 6.25, 10**9, "eager")
+                seconds = 2.0 if engine == "numba" else 5.0
+                yield TrainLap(*configs, rows, length, engine, seconds, 0.5, 100.0, 6.25, 10**9, "eager")
     monkeypatch.setattr(train, "train_race", race)
     words = CliRunner().invoke(main, ["bench", "train", "--model", "mini", "--against", "hf", "--batches", "3x64"]).output
     assert "training mini on 3 x 64 tokens: numba is 2.5 times as fast as hf" in words and "hf eager" in words

@@ -30,7 +30,8 @@ def test_weights_go_with_their_tokens():
 @pytest.mark.parametrize("given, words", [
     ({"positions": [0, 1]}, r"expected positions \[T\] with T = 3, got \[2\]"),
     ({"weights": [1, 1, 1, 1]}, r"expected weights \[T\]"),
-    ({"ends": [2, 2, 3]}, "ends that rise to T = 3"), ({"ends": [2]}, "ends that rise to T = 3"), ({"ends": []}, "ends that rise"),
+    ({"ends": [2, 2, 3]}, "ends that rise to T = 3"), ({"ends": [2]}, "ends that rise to T = 3"),
+    ({"ends": []}, "ends that rise"),
     ({"weights": [1, -1, 1]}, "weights of 0 or more"), ({"weights": [1, np.nan, 1]}, "weights of 0 or more"),
     ({"positions": [0, 0, 1]}, "positions of 0 or more that rise"), ({"positions": [-1, 0, 1]}, "positions of 0 or more")])
 def test_what_does_not_fit_is_refused(given, words):

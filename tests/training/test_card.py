@@ -45,7 +45,8 @@ def test_a_run_that_stopped_early_tells_of_the_stages_it_saw(run_of, tmp_path):
 
 
 def measured(model_of, config, tokenizer, haystacks, told=None):
-    return card.measurements(model_of(config), tokenizer, ["def f(x):\n    return x\n" * 60], random_tensors(config), haystacks, 2, told)
+    texts = ["def f(x):\n    return x\n" * 60]
+    return card.measurements(model_of(config), tokenizer, texts, random_tensors(config), haystacks, 2, told)
 
 
 def test_measurements_search_each_haystack_as_it_says(model_of, small_tokenizer, small_recipe):
@@ -56,7 +57,8 @@ def test_measurements_search_each_haystack_as_it_says(model_of, small_tokenizer,
         (128, 0, 0.0, "trained"), (256, 3, 1.0, "trained"), (128, 0, 0.0, "untrained")]
     assert found["held_out"]["bytes"] == 60 * 23 and set(found["router"]) == {"0", "1", "2", "3"}
     assert all(busiest >= 1 for busiest in found["router"].values()) and 0 <= found["mtp_agreement"] <= 1
-    assert told[:3] == ["bits per byte", "router load", "MTP agreement"] and told[-1] == "needles in 128 tokens, untrained indexers"
+    assert told[:3] == ["bits per byte", "router load", "MTP agreement"]
+    assert told[-1] == "needles in 128 tokens, untrained indexers"
 
 
 def test_a_model_without_mtp_is_measured_without(model_of, small_tokenizer, small_recipe):
@@ -69,9 +71,11 @@ def test_the_page_says_each_number_and_nothing_that_was_not_measured():
     bare = card.card_text({"model": model})
     assert bare.startswith("mini: ") and "Trained" not in bare and "Held-out" not in bare and "haystack" not in bare
     page = card.card_text({"model": model, "measured": MEASURED})
-    for words in ("12,345 bytes", "2.346 bits per byte", "2.100", "1.25, 2.50", "43.2%", "67.8%", "98.4%", "3.1%", "12.3", "untrained"):
+    for words in ("12,345 bytes", "2.346 bits per byte", "2.100", "1.25, 2.50", "43.2%", "67.8%", "98.4%", "3.1%", "12.3",
+                  "untrained"):
         assert words in page, words
-    without = card.card_text({"model": model, "measured": {name: value for name, value in MEASURED.items() if name != "mtp_agreement"}})
+    fewer = {name: value for name, value in MEASURED.items() if name != "mtp_agreement"}
+    without = card.card_text({"model": model, "measured": fewer})
     assert "MTP block's guess" in page and "MTP block's guess" not in without
 
 

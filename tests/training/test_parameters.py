@@ -54,7 +54,8 @@ def test_equal_tensors_are_still_different_leaves(params):
         if name.endswith("norm.weight"):
             params[name] = np.ones_like(params[name])
     tree, found = leaves(CONFIG, params, Tape(Backend(), Rules()))
-    assert tree.layers[2].attn_norm is found["layers.2.attn_norm.weight"] and tree.layers[2].ffn_norm is found["layers.2.ffn_norm.weight"]
+    assert tree.layers[2].attn_norm is found["layers.2.attn_norm.weight"]
+    assert tree.layers[2].ffn_norm is found["layers.2.ffn_norm.weight"]
 
 
 def test_quantised_leaves_hold_what_a_checkpoint_would(rng):

@@ -129,7 +129,8 @@ def test_engines_agree_on_all_losses_and_gradients(rng):
     params = random_tensors(config)
     batch = Batch.of([rng.integers(0, config.vocab_size, n) for n in (150, 1, 7, 260)])
     for phase in ("dense", "sparse"):
-        one, two = (loss_and_gradients(config, params, batch, Settings(index_phase=phase, engine=name)) for name in ("numpy", "numba"))
+        one, two = (loss_and_gradients(config, params, batch, Settings(index_phase=phase, engine=name))
+                    for name in ("numpy", "numba"))
         assert one.losses.keys() == two.losses.keys() >= {"next", "mtp", "balance", "index", "loss"}
         assert all(abs(one.losses[name] - two.losses[name]) < 1e-4 for name in one.losses)
         assert one.gradients.keys() == two.gradients.keys()

@@ -29,7 +29,7 @@ def draw(rng):
 # ---- straight through ----
 
 def test_rounding_of_rows_has_the_identity_for_gradient(tape_of, draw):
-    """By definition, not by nudging: a rounding is flat nearly everywhere, and what is wanted is the slope of the numbers behind."""
+    """By definition, not by nudging: a rounding is flat nearly everywhere; wanted is the slope of the numbers behind."""
     tape, rows, g = tape_of("released"), draw(5, 80), draw(5, 80)
     value = Value(rows, tape)
     rounded = tape.round_kv(value, 16)
@@ -83,7 +83,8 @@ def test_what_the_indexer_picks_passes_no_gradient_and_of_a_tie_the_earlier_entr
     values, choice = index_given(tape, draw(2, 1, 4), keys, draw(2, 1), [2, 2], 1)
     assert choice.picks.tolist() == [[0], [0]] and choice.scores is None
     q, rows, sink, entries = (Value(x, tape, name) for x, name in
-                              ((draw(2, 3, 4), None), (draw(2, 4), None), (draw(3), "layers.0.attn.attn_sink"), (draw(2, 4), None)))
+                              ((draw(2, 3, 4), None), (draw(2, 4), None), (draw(3), "layers.0.attn.attn_sink"),
+                               (draw(2, 4), None)))
     rows.positions = np.arange(2)
     tape.attend(q, rows, sink, 4, 0.5, entries, choice).add_gradient(draw(2, 3, 4))
     tape.play_back()
@@ -95,7 +96,8 @@ def test_the_indexer_is_taught_what_attention_does_and_attention_learns_nothing_
     tape = tape_of(sparse=False, teach=True, watch=True)
     values, choice = index_given(tape, draw(8, 1, 4), draw(2, 4), draw(8, 1), np.arange(1, 9) // 4, 1)
     q, rows, sink, entries = (Value(x, tape, name) for x, name in
-                              ((draw(8, 3, 4), None), (draw(8, 4), None), (draw(3), "layers.2.attn.attn_sink"), (draw(2, 4), None)))
+                              ((draw(8, 3, 4), None), (draw(8, 4), None), (draw(3), "layers.2.attn.attn_sink"),
+                               (draw(2, 4), None)))
     rows.positions = np.arange(8)
     tape.attend(q, rows, sink, 4, 0.5, entries, choice)
     side, = tape.index

@@ -102,7 +102,8 @@ class _Ours:
 
         self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
         self.optimisers = Optimisers(config, self.params)
-        self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False, engine=engine)
+        self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False,
+                                 engine=engine)
 
     def warm(self):
         return self.step()

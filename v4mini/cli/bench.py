@@ -79,7 +79,8 @@ def _lap_text(lap):
 
 
 @bench.command(name="train")
-@click.option("--model", "models", multiple=True, type=click.Choice(["bench", "mini"]), help="12M or the bundled one.  [default: both]")
+@click.option("--model", "models", multiple=True, type=click.Choice(["bench", "mini"]),
+              help="12M or the bundled one.  [default: both]")
 @click.option("--batches", default="4x512,2x1024", show_default=True, help="Rows x tokens, separated by commas.")
 @click.option("--against", multiple=True, type=click.Choice(["numpy", "hf"]), help="Also run these, in the same run.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
@@ -103,7 +104,8 @@ def bench_train(models, batches, against, repeats, as_json):
                                           for name, cases in faster.items() for (m, r, n), times in cases.items()]}, indent=1))
         return
     click.echo(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
-                          [[lap.model, f"{lap.rows} x {lap.length}", f"{lap.engine} {lap.how}".strip(), lap.seconds, lap.update_seconds,
+                          [[lap.model, f"{lap.rows} x {lap.length}", f"{lap.engine} {lap.how}".strip(), lap.seconds,
+                            lap.update_seconds,
                             lap.tokens_per_second, lap.loss, lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
     for name, cases in faster.items():
         for (m, r, n), times in cases.items():

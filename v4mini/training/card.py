@@ -142,7 +142,8 @@ def _measured_text(measured):
     if "mtp_agreement" in measured:
         lines.append(f"The MTP block's guess is the model's own next choice: {measured['mtp_agreement']:.1%}")
     for layer, share in measured["index_recall"].items():
-        lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, its indexer picks {share:.1%}")
+        lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, "
+                     f"its indexer picks {share:.1%}")
     rows = [[n["tokens"], n["questions"], f"{n['right']:.1%}", " ".join(f"{100 * share:.0f}" for share in n["by_depth"]),
              n["others"], n["indexers"], round(n["prefill_seconds"], 1), round(1000 * n["question_seconds"], 1)]
             for n in measured["needles"]]

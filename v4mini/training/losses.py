@@ -51,7 +51,8 @@ def index_divergence(scores, target, seen):             # [T, N] twice, [T, N] b
     """How badly index scores foretell attention: sum_t m_t KL(target_t / m_t || softmax(scores_t)), its gradient, sum_t m_t.
 
     target: attention weights on entries, summed over heads; m_t, their sum, is how much token t cares. Both are taken as
-    given. The caller divides by the sum of m_t (of all sequences), so that tokens count as their attention does. g = m_t softmax - target.
+    given. The caller divides by the sum of m_t (of all sequences), so that tokens count as their attention does.
+    g = m_t softmax - target.
     Source: DeepSeek-V3.2 (arXiv:2512.02556) trains its indexer by this divergence; V4's report says only "warm up the indexer".
     """
     mass = target.sum(axis=1, keepdims=True)                                            # [T, 1]

@@ -21,7 +21,8 @@ def check_parameters(config, params):
     wanted = {spec.name: spec for spec in tensors(config)}
     if wanted.keys() != params.keys():
         name = sorted(wanted.keys() ^ params.keys())[0]
-        raise Refused(f"params: {name} is {'missing' if name in wanted else 'unknown'}. Expected the names of weights.spec.tensors.")
+        state = "missing" if name in wanted else "unknown"
+        raise Refused(f"params: {name} is {state}. Expected the names of weights.spec.tensors.")
     for name, spec in wanted.items():
         array, kinds = params[name], "iu" if spec.format == "i64" else "f"
         if array.shape != spec.shape or array.dtype.kind not in kinds:

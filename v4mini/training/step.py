@@ -40,7 +40,8 @@ class Step:
 
     gradients: by tensor name, float32; zeros for an expert that nobody chose. Tensors that took no part are absent: a learned
     router's bias always, the indexers if index_weight is 0, the MTP block if mtp_weight is 0.
-    load: tokens per expert of each learned router; recall: of each indexer, 0 to 1 (losses.recall). The MTP block is layer n_layers.
+    load: tokens per expert of each learned router; recall: of each indexer, 0 to 1 (losses.recall). The MTP block is layer
+    n_layers.
     """
 
     losses: dict[str, float]

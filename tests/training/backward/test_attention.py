@@ -107,7 +107,8 @@ def test_products_that_were_never_made_may_be_anything(engine, draw):
         np.copyto(array, np.array([0, np.nan, np.inf, -np.inf, 3e38], engine.dtype), where=~seen[:, None])
     sink, shared = engine.given(draw(HEADS), draw(2, HEADS))
     (p, log_total), (p_rough, rough_total) = (weigh(x.copy(), seen, sink, SCALE) for x in (clean, rough))
-    found, found_rough = (weigh_back(x.copy(), g.copy(), seen, log_total, shared, SCALE) for x, g in ((clean, g_clean), (rough, g_rough)))
+    found, found_rough = (weigh_back(x.copy(), g.copy(), seen, log_total, shared, SCALE)
+                          for x, g in ((clean, g_clean), (rough, g_rough)))
     np.testing.assert_array_equal(p, p_rough)
     np.testing.assert_array_equal(log_total, rough_total)
     for one, two in zip(found, found_rough):

@@ -140,7 +140,8 @@ def test_loops_say_the_same_of_many_tokens(twins, draw, rng):
     T, E, D, inter = 90, 5, 24, 33
     x, g, weights = draw(T, D), draw(T, D), draw(T, 2)
     groups = Groups.of(np.array([rng.permutation(E)[:2] for _ in range(T)]), E)
-    parts = [[draw(inter, D, size=0.3) for _ in range(E)], [draw(D, inter) for _ in range(E)], [draw(inter, D, size=0.3) for _ in range(E)]]
+    parts = [[draw(inter, D, size=0.3) for _ in range(E)], [draw(D, inter) for _ in range(E)],
+             [draw(inter, D, size=0.3) for _ in range(E)]]
     gate = groups.products(groups.rows(x), parts[0])
     assert np.abs(gate - LIMIT).min() > 1e-5            # float32 would else land on the other side
     kept = gate, groups.products(groups.rows(x), parts[2]), draw(2 * T, inter)

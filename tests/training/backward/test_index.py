@@ -32,5 +32,6 @@ def test_where_a_product_is_exactly_0_nothing_passes(engine, draw):
 
 
 def test_no_entries_leave_zeros(engine, draw):
-    g_q, g_keys, g_weights = engine.rules.index_scores(*engine.given(np.empty((2, 0)), draw(2, 3, 4), np.empty((0, 4)), draw(2, 3)))
+    given = engine.given(np.empty((2, 0)), draw(2, 3, 4), np.empty((0, 4)), draw(2, 3))
+    g_q, g_keys, g_weights = engine.rules.index_scores(*given)
     assert g_keys.shape == (0, 4) and not g_q.any() and not g_weights.any()

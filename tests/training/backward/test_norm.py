@@ -32,7 +32,8 @@ def test_with_a_weight(engine, draw, shape):
 def test_a_row_of_zeros_has_the_slope_of_its_eps(engine, draw):
     g = draw(2, 3)
     expect(engine.rules.rms_unit(*engine.given(g, np.zeros((2, 3))), 1e-6), g * 1e3, engine.share)
-    engine.agrees([engine.rules.rms_unit(*engine.given(g, np.zeros((2, 3))), 0.25)], lambda x: unit(x, 0.25), [np.zeros((2, 3))], g)
+    engine.agrees([engine.rules.rms_unit(*engine.given(g, np.zeros((2, 3))), 0.25)], lambda x: unit(x, 0.25),
+                  [np.zeros((2, 3))], g)
 
 
 @pytest.mark.parametrize("size", [1e-2, 1e4])

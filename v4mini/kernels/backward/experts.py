@@ -28,7 +28,7 @@ def _all_rows(g, gate, up, limit, weight, g_gate, g_up, g_weight):
             g_weight[t] = _row(g[t], gate[t], up[t], np.float32(limit), weight[t], g_gate[t], g_up[t])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of the sum may change, NaN and infinity may not
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
 def _row(g, gate, up, most, weight, g_gate, g_up):      # -> g_weight
     one, total = np.float32(1), np.float32(0)
     for i in range(len(g)):

@@ -63,7 +63,7 @@ def _post_all(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
         _post(g[t], y[t], streams[t], post[t], comb[t], g_y[t], g_streams[t], g_post[t], g_comb[t])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN and infinity may not
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
     M, D = g.shape
     for j in range(M):

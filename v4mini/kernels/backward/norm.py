@@ -34,7 +34,7 @@ def _all_rows(g, x, weight, eps, g_x, g_weight):        # float32 [R, D] twice, 
         _rows(g, x, weight, eps, g_x, g_weight[block], block * ROWS, min(len(x), (block + 1) * ROWS))
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN and infinity may not
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _rows(g, x, weight, eps, g_x, g_weight, start, stop):
     D = x.shape[1]
     for t in range(start, stop):

@@ -9,7 +9,8 @@ import numpy as np
 def index_scores(g, q, keys, weights):                  # [T, N], [T, Hi, di], [N, di], [T, Hi] -> g_q, g_keys, g_weights
     """I_tn = sum_h w_th relu(q_th . k_n):
 
-    g_w_th = sum_n g_tn relu(..),  g_product_thn = g_tn w_th where the product is positive,  g_q = g_product k,  g_k = g_product^T q.
+    g_w_th = sum_n g_tn relu(..),  g_product_thn = g_tn w_th where the product is positive
+    g_q = g_product k,  g_k = g_product^T q
     """
     T, Hi, di = q.shape
     products = (q.reshape(T * Hi, di) @ keys.T).reshape(T, Hi, len(keys))

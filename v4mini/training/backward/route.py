@@ -1,4 +1,7 @@
-"""Backward of ops/route.py: choices are integers and take no gradient, the weights of the chosen do. Not here: losses (losses.py)."""
+"""Backward of ops/route.py: choices are integers and take no gradient, the weights of the chosen do.
+
+Not here: losses (losses.py).
+"""
 
 import numpy as np
 
