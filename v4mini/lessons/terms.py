@@ -104,6 +104,25 @@ TERMS = tuple(Term(*row) for row in (
     ("unit", "08", "what computes the 24 numbers pre, post, comb of one sub-layer", ""),
 
     ("golden number", "09", "a number from outside that you compare yourself with, and never adjust"),
+
+    ("prefill", "10", "reading a text into the cache", ""),
+    ("decode", "10", "saying one new token after another", ""),
+
+    ("loss", "13", "how badly the next token was foretold, in nats", ""),
+    ("nat", "13", "a bit is 0.69 of it: surprise by the natural logarithm", ""),
+    ("gradient", "13", "by how much the loss changes with each weight", ""),
+    ("tape", "13", "remembers every operation, to go back through them in reverse", ""),
+    ("nudge", "13", "a weight changed a little, to measure a slope", ""),
+    ("singular value", "13", "how long a matrix makes a vector that lies in one of its own directions"),
+    ("Newton-Schulz", "13", "a few products that bring all singular values of a matrix near 1"),
+    ("Muon", "13", "the optimiser whose updates have singular values near 1"),
+    ("momentum", "13", "the fading sum of past gradients", ""),
+    ("Nesterov", "13", "momentum that already counts the gradient at hand"),
+    ("AdamW", "13", "the optimiser that divides each number's gradient by its usual size", r"\bAdamW\b"),
+
+    ("divergence", "14", "how surprised one distribution is by another (Kullback-Leibler)", ""),
+    ("unevenness", "14", "how much one text crowds onto few experts; 1 if not at all", ""),
+    ("teacher", "14", "the attention that an indexer learns to foretell", ""),
 ))
 
 
