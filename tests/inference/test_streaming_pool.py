@@ -53,7 +53,7 @@ def pool(made):
 
 
 def settled(pool):                                      # wait until the readers have nothing to do
-    for _ in range(2000):
+    for _ in range(30_000):
         with pool._change:
             waiting = len(pool._change._waiters) == len(pool._readers)
         if waiting and not pool._loading:
