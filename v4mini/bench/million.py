@@ -18,7 +18,7 @@ from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 
 FIRST = 4096                                            # tokens of the first line of the log
-PROBE, FAR = 1024, 256                                  # tokens of a measured chunk; how many chunks lie before the far one
+PROBE, FAR = 1024, 512                                  # tokens of a measured chunk; how many chunks lie before the far one
 
 
 def resident_bytes():                                   # -> bytes now in memory, files mapped included
@@ -34,8 +34,9 @@ def resident_bytes():                                   # -> bytes now in memory
 def rates(model, probe=PROBE, far=FAR):                 # -> {"flat", "growing"}: FLOP/s
     """Seconds of a chunk at the start and of one behind `far` times as much text, so that each kind of work has its rate.
 
-    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted. It is long
-    enough for growing work to be most of the chunk; otherwise its rate would be a small difference of two large times.
+    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted. It is half a
+    million tokens long, the middle of the way: choosing entries becomes cheaper per entry the more there are, since ever fewer
+    are among the best so far, and one rate cannot show that.
     """
     config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
     cache = model.new_cache()
@@ -43,8 +44,8 @@ def rates(model, probe=PROBE, far=FAR):                 # -> {"flat", "growing"}
     short = median_seconds(lambda: model.prefill(ids, cache.copy()), repeats=3)
     flat = sum(span_flops(config, probe, 2 * probe).values()) / short
     past = pretend_past(model, far * probe)
-    long = median_seconds(lambda: model.prefill(ids, past.copy()), repeats=3)
-    parts = span_flops(config, far * probe, (far + 1) * probe)
+    long = median_seconds(lambda: model.prefill(ids, past), repeats=3)              # each behind the last; the first grows arrays
+    parts = span_flops(config, (far + 2) * probe, (far + 3) * probe)
     growing = (parts["index"] + parts["hca"]) / max(1e-9, long - (sum(parts.values()) - parts["index"] - parts["hca"]) / flat)
     return {"flat": flat, "growing": growing}
 

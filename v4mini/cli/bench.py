@@ -180,7 +180,7 @@ def bench_million(tokens, log, backend, as_json):
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
 
-    config = Config.bench().replace(max_seq_len=max(2 * tokens, 1 << 19))   # room to go on speaking, and for the probe
+    config = Config.bench().replace(max_seq_len=max(2 * tokens, 1 << 20))   # room to go on speaking, and for the probe
     model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(backend))
     started = time.perf_counter()
 

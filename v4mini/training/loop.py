@@ -36,6 +36,8 @@ def train(run, folder, most=None, report=None, stop=None, save_seconds=SAVE_SECO
             lines = []
         run.seconds += time.perf_counter() - began
         if time.monotonic() - saved > save_seconds:
+            _log(folder / LOG, lines, report)           # the log holds every step that the checkpoint does
+            lines = []
             run.save(folder / NAME)
             saved = time.monotonic()
     _log(folder / LOG, lines, report)
