@@ -2,7 +2,7 @@
 
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_house import FLOORS, GARDEN
+from test_house import FLOORS, GARDEN, ROOT
 
 from v4mini.viz import house
 from v4mini.viz.style import BLUE
@@ -14,9 +14,13 @@ def drawn(**how):
     return ax
 
 
+def stands(room):                                       # the rules may know a room that nobody has built yet
+    return any(path.exists() for path in (ROOT / "v4mini" / room, ROOT / "v4mini" / f"{room}.py", ROOT / room))
+
+
 def test_every_room_of_the_map_is_on_the_floor_that_the_rules_give_it():
     from_the_roof = [{room.removesuffix(".py") for room in rooms} for _, rooms in house.FLOORS]
-    assert from_the_roof == [set(rooms) for rooms in reversed(FLOORS)]
+    assert from_the_roof == [set(filter(stands, rooms)) for rooms in reversed(FLOORS)]
     assert {room.removesuffix(".py").rstrip("/") for room in house.GARDEN} <= GARDEN
 
 
