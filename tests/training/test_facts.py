@@ -41,6 +41,14 @@ def test_every_question_has_its_fact_before_it(rng, lesson):
     assert asked > 5 * 30
 
 
+def test_a_spread_makes_facts_rare_in_some_rows_and_common_in_others(rng):
+    counts = {}
+    for spread in (1.0, 8.0):
+        rows = (fact_row(rng, TEXT, MARKS, 512, Lesson(gap=5, spread=spread))[0] for _ in range(40))
+        counts[spread] = np.array([np.isin(ids, (MARKS.fact, MARKS.ask)).sum() for ids in rows])
+    assert counts[8.0].min() < 20 < counts[1.0].min() and counts[8.0].std() > 2 * counts[1.0].std()
+
+
 def test_far_questions_are_about_facts_beyond_the_window(rng):
     def distances(far):
         found = []

@@ -129,8 +129,8 @@ def _trained_text(trained):
              s["losses"].get("next"), s["losses"].get("mtp")] for s in trained["stages"]]
     table = text_table(["stage", "layers", "steps", "batch", "rows of", "minutes", "loss", "MTP"], rows)
     return (f"Trained on {trained['texts']} ({human_bytes(trained['text_bytes'])}, {trained['text_tokens']:,} tokens)\n"
-            f"and on rows made by rules: {trained['tokens']:,} tokens in {trained['steps']:,} steps, {trained['hours']:.2f} hours, "
-            f"seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}\n{table}")
+            f"and on rows made by rules: {trained['tokens']:,} tokens in {trained['steps']:,} steps, "
+            f"{trained['hours']:.2f} hours, seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}\n{table}")
 
 
 def _measured_text(measured):
