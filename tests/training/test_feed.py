@@ -88,11 +88,3 @@ def test_a_restored_feed_goes_on_with_the_very_next_batch(feed_of):
 def test_an_unknown_kind_is_refused(feed_of):
     with pytest.raises(Refused, match="expected some of text, facts"):
         feed_of().batch(stage(mix={"poems": 1.0}))
-
-
-def test_wide_rows_come_as_often_as_the_stage_asks(feed_of):
-    span, reaches = Config.mini().max_seq_len, {}
-    for wide in (0.0, 1.0):
-        batch = feed_of().batch(stage(mix={"facts": 1.0}, rows=40, wide=wide))
-        reaches[wide] = np.array([np.ptp(batch.positions[row]) for row in batch.spans])
-    assert reaches[1.0].min() > 0.39 * span > np.median(reaches[0.0])

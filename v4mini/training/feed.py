@@ -13,7 +13,6 @@ from v4mini.training.facts import Marks, fact_row
 from v4mini.training.positions import scattered
 
 KINDS = ("text", "facts", "copying", "brackets", "sums")
-WIDE = 0.4                  # of all positions: the least reach of a wide row
 ANSWERS = 0.9               # of the weight of a row that is no text
 
 
@@ -32,10 +31,9 @@ class Feed:
             parts = self.row(str(kind), stage)
             for ids, weight in parts:
                 jumps = self.rng.random() < (stage.text_jumps if kind == "text" else 1.0)
-                is_wide = stage.wide and self.rng.random() < stage.wide
                 sequences.append(ids)
                 weights.append(weight)
-                positions.append(scattered(self.rng, len(ids), self.span, jumps, WIDE if is_wide else 0.0))
+                positions.append(scattered(self.rng, len(ids), self.span, jumps))
         return Batch(np.concatenate(sequences), np.cumsum([len(ids) for ids in sequences]), np.concatenate(positions),
                      np.concatenate(weights))
 

@@ -9,22 +9,21 @@ import numpy as np
 BLOCK = 128
 
 
-def scattered(rng, tokens, span, jumps=True, least=0.0):        # -> [tokens] int64, rising, below span
+def scattered(rng, tokens, span, jumps=True):           # -> [tokens] int64, rising, below span
     """A start in 0 .. span, then gaps between some blocks that spread the row over up to `span` positions.
 
     The reach is log-uniform for half of the rows, so that every scale is seen, and uniform for the others, since of
-    log-uniform ones too few reach the far end. Without jumps only the start is random. least: a reach of at least that share
-    of span instead, uniform above it.
+    log-uniform ones too few reach the far end. Without jumps only the start is random.
     """
     blocks, room = -(-tokens // BLOCK), span // BLOCK
     if room <= blocks:
         return np.arange(tokens)
     reach = blocks
     if jumps and blocks > 1:
-        if not least and rng.random() < 0.5:
+        if rng.random() < 0.5:
             reach = int(np.exp(rng.uniform(np.log(blocks), np.log(room))))
         else:
-            reach = int(rng.uniform(max(blocks, least * room), room))
+            reach = int(rng.uniform(blocks, room))
     gaps = np.zeros(blocks, np.int64)
     if reach > blocks:
         count = int(rng.integers(1, blocks))

@@ -31,7 +31,6 @@ class Stage:
     until: float | None = None          # ends early once so many questions about facts are answered right
     layers: tuple[int, ...] | None = None       # which of the config's layers there are yet; None: all
     text_jumps: float = 0.25            # share of documents that jump through positions; facts and drills always do
-    wide: float = 0.0                   # share of the rows that jump which spread over a large part of all positions
     mtp_weight: float = 0.3
     balance_weight: float = 1e-4
     index_weight: float = 1.0
@@ -111,10 +110,7 @@ def _fetching(layers):
 
 
 def _speaking():
-    """All layers: text, and not to forget. MTP learns from the third stage on; the last two round as what ships is rounded.
-
-    Distances near the limit are rare in rows that jump anywhere, so the last stage has many of them.
-    """
+    """All layers: text, and not to forget. MTP learns from the third stage on; what ships is rounded as it ships in the last."""
     drills = {"copying": 0.04, "brackets": 0.04, "sums": 0.04}
     mix, fetching = {"text": 0.62, "facts": 0.26, **drills}, {"text": 0.5, "facts": 0.38, **drills}
     hard, rare = Lesson(gap=5, similar=0.6), Lesson(gap=5, similar=0.5, spread=8)
@@ -124,7 +120,4 @@ def _speaking():
             Stage("longer rows, picked entries", 220, 4, 2048, fetching, 0.012, 0.003, decay_steps=160, lesson=rare,
                   index_phase="sparse"),
             Stage("in 4 and 8 bits", 100, 4, 2048, fetching, 0.003, 0.0003, decay_steps=100, lesson=rare, mtp_weight=0.1,
-                  index_phase="sparse", quantise="released"),
-            Stage("to the far end", 72, 8, 1024, {"text": 0.24, "facts": 0.7, "copying": 0.02, "brackets": 0.02, "sums": 0.02},
-                  0.006, 0.0004, warm_up=4, decay_steps=57, lesson=Lesson(gap=5, similar=0.6, spread=6), mtp_weight=0.1,
-                  quantise="released", text_jumps=0.5, wide=0.6))
+                  index_phase="sparse", quantise="released"))
