@@ -159,7 +159,7 @@ def test_the_explorer_answers_in_jupyterlab(page):
     first = page.picture()
     assert "answers for" in page.one(".v4mini-tables").text
 
-    page.changes(lambda: page.press("layer", "ARROW_RIGHT"), "Layer 4:")
+    page.changes(lambda: page.press("layer", "ARROW_LEFT"), "Layer 2:")
     page.changes(lambda: page.press("layer", "HOME"), "Layer 0: the table chooses by token id", "Its row in the table: token id")
     page.keep("table")
     page.changes(lambda: page.press("token", "ARROW_LEFT"), "Token 10, ␣return")
