@@ -1,7 +1,6 @@
 """The loop: its log, stopping, Ctrl-C, a full disk."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from full_disk import FullDisk
 
 from v4mini import Refused
 from v4mini.training.checkpoint import NAME, read_checkpoint
@@ -74,37 +74,12 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(run_of, tmp_p
     run = run_of()
     train(run, tmp_path, most=2)
     good = (tmp_path / NAME).read_bytes()
-    room, real = [len(good) // 3], os.write
-
-    class Full:                                         # a file on a disk with so much room left
-        def __init__(self, file):
-            self.file = file
-
-        def write(self, raw):
-            if len(raw) > room[0]:
-                raise OSError(28, "No space left on device")
-            room[0] -= len(raw)
-            return self.file.write(raw)
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-    import builtins
-
     from v4mini.weights import file as weights_file
 
-    def open_on_it(path, mode="r", **how):
-        file = builtins.open(path, mode, **how)         # noqa: SIM115 - as the function it stands for
-        return Full(file) if mode == "xb" else file
-    monkeypatch.setattr(weights_file, "open", open_on_it, raising=False)
+    monkeypatch.setattr(weights_file, "open", FullDisk(len(good) // 3, modes=("xb",)).open, raising=False)
     with pytest.raises(Refused, match=r"wanted [\d,]+ bytes, got no more room \(No space left on device"):
         train(run, tmp_path)
-    assert (tmp_path / NAME).read_bytes() == good and real is os.write
+    assert (tmp_path / NAME).read_bytes() == good
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, LOG]
     monkeypatch.undo()
     again = run_of()

@@ -4,28 +4,18 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from huggingface_hub.utils import close_session
-from weights.misbehaving import COMMIT, SIX_LAYERS, Server, write_release
+from weights.misbehaving import COMMIT
 
 from v4mini.cli import main
 from v4mini.cli.fetch import Size, human_seconds
 from v4mini.weights.store import open_store
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    with Server(write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)) as server:
-        yield server
-    close_session()
-
-
 @pytest.fixture
-def server(started, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+def server(server, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "assets"))
     monkeypatch.chdir(tmp_path)
-    yield started
-    started.forget()
+    return server
 
 
 @pytest.fixture

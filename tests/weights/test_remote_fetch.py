@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from huggingface_hub.utils import close_session
+from full_disk import FullDisk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from weights.misbehaving import COMMIT, SIX_LAYERS, Server, write_release
+from weights.misbehaving import COMMIT
 
 import v4mini as v4
 from v4mini.inspection import inspect_checkpoint
@@ -29,26 +29,6 @@ from v4mini.weights.store import INDEX, open_store, write_store
 
 QUICK = Patience(seconds=5, tries=1, first_wait=0.001)
 EXPERT = "layers.2.ffn.experts.1"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)
-
-
-@pytest.fixture(scope="module")
-def started(folder):
-    with Server(folder) as server:
-        yield server
-    close_session()
-
-
-@pytest.fixture
-def server(started, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    yield started
-    started.release_stalled.set()
-    started.forget()
 
 
 @pytest.fixture
@@ -412,32 +392,12 @@ def test_a_disk_that_is_too_small_is_known_before(folder, tmp_path, monkeypatch)
 
 
 def test_a_disk_that_fills_up_keeps_what_came(folder, tmp_path, monkeypatch):
-    real, left = open, [300_000]
-
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def write(self, view):
-            if left[0] < len(view):
-                raise OSError(28, "No space left on device")
-            left[0] -= len(view)
-            return self.file.write(view)
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-    monkeypatch.setattr(fetching, "open", lambda *args, **more: Full(real(*args, **more)), raising=False)
+    disk = FullDisk(300_000)
+    monkeypatch.setattr(fetching, "open", disk.open, raising=False)
     monkeypatch.setattr("v4mini.weights.remote.folder.CHUNK", 1 << 14)
     with pytest.raises(Refused, match="No space left on device.*Make room"):
         bring(open_release(folder), ["layers.4"], tmp_path)
-    left[0] = 1 << 30
+    disk.room = 1 << 30
     assert already_came(plan(open_release(folder), ["layers.4"], tmp_path)) > 250_000
     bring(open_release(folder), ["layers.4"], tmp_path)
     assert same(tmp_path, folder) > 60

@@ -30,14 +30,6 @@ def started(request, tmp_path_factory):
 
 
 @pytest.fixture
-def server(started, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    yield started
-    started.release_stalled.set()
-    started.forget()
-
-
-@pytest.fixture
 def hub(server, tmp_path):
     return Hub("hf://owner/name", server.endpoint, cache=tmp_path / "cache", patience=QUICK)
 

@@ -6,8 +6,7 @@ import struct
 import numpy as np
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.utils import close_session
-from weights.misbehaving import SIX_LAYERS, Server, write_release
+from weights.misbehaving import SIX_LAYERS
 
 from v4mini.inspection import inspect_checkpoint, inspect_release
 from v4mini.shapes import Refused
@@ -17,25 +16,6 @@ from v4mini.weights.remote.release import open_release, parse_header
 from v4mini.weights.store import INDEX, open_store
 
 QUICK = Patience(seconds=5, tries=3, first_wait=0.001)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("release") / "name", SIX_LAYERS)
-
-
-@pytest.fixture(scope="module")
-def started(folder):
-    with Server(folder) as server:
-        yield server
-    close_session()
-
-
-@pytest.fixture
-def server(started, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    yield started
-    started.forget()
 
 
 @pytest.fixture

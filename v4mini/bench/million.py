@@ -14,21 +14,12 @@ import numpy as np
 
 from v4mini import __version__
 from v4mini.bench.roof import median_seconds
+from v4mini.inference.streaming_plan import resident_bytes
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 
 FIRST = 4096                                            # tokens of the first line of the log
 PROBE, FAR = 1024, 512                                  # tokens of a measured chunk; how many chunks lie before the far one
-
-
-def resident_bytes():                                   # -> bytes now in memory, files mapped included
-    """This process's resident set; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            import resource
-            return int(statm.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0
 
 
 def rates(model, probe=PROBE, far=FAR):                 # -> {"flat", "growing"}: FLOP/s

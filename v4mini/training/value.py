@@ -12,7 +12,7 @@ class Value:
     """`data` [...] and, once the tape was played back, `gradient` of the same shape. A leaf has a tensor's name."""
 
     __slots__ = ("data", "tape", "name", "gradient", "positions", "_is_own")
-    __array_ufunc__ = None                              # array + Value asks Value.__radd__ instead of adding element by element
+    __array_ufunc__ = None                              # array + Value is an error, not a sum element by element
 
     def __init__(self, data, tape, name=None):
         self.data, self.tape, self.name, self.gradient, self._is_own = data, tape, name, None, False
