@@ -14,28 +14,38 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from v4mini.kernels.turns import in_turns
 from v4mini.kernels.vector import prefetch
 from v4mini.numerics.e2m1 import TABLE
 
 ROWS = 16                       # rows a thread takes at a time
 SERIAL = 1 << 20                # bytes of weights: below, waking a second thread costs more than it saves
 AHEAD = 8192                    # bytes of codes to ask memory for in advance
-LANES = 16                      # low (and high) nibbles of one block of 32 weights
+LANES = 16                      # bytes of one block of 32 weights; numbers of 32 bits in a register
+REGISTER, STEP = 64, 128        # bytes, and weights in them
 PAIRS = TABLE[np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1)]     # [256, 2]: both values of every byte
 
 
 def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for each of m, float32 [m or 1, in] -> out [m, n]
     """out[i] = weights[i] @ x[i], or @ x[0] for all. Threads share out the rows of all: they are woken once, not m times."""
-    pairs = x.reshape(len(x), -1, LANES, 2)             # [., blocks, 16, 2]: an even index lies in a low nibble
-    even, odd = np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
-    codes = [own.reshape(*scale.shape, LANES) for own, scale in zip(codes, scales)]         # [n, blocks, 16]
-    if config.DISABLE_JIT or sum(own.nbytes for own in codes) < SERIAL:
-        run = _rows_by_table if table_lookup() else _rows_by_bits
+    by_table = table_lookup() is not None
+    few = config.DISABLE_JIT or sum(own.nbytes for own in codes) < SERIAL
+    x = _in_table_order(x) if by_table else x.reshape(len(x), -1, LANES, 2)
+    if few:
+        run = _rows_by_table if by_table else _rows_by_bits
         for i, (own, scale) in enumerate(zip(codes, scales)):
-            run(own, scale, even[i % len(x)], odd[i % len(x)], out[i], 0, out.shape[1])
+            run(own, scale, x[i % len(x)], out[i], 0, out.shape[1])
     else:
-        run = _matvecs_by_table if table_lookup() else _matvecs_by_bits
-        run(_addresses(codes), _addresses(scales), even, odd, out)
+        run = _matvecs_by_table if by_table else _matvecs_by_bits
+        in_turns(run, out.size // ROWS, _addresses(codes), _addresses(scales), codes[0].shape, x, out)
+
+
+def _in_table_order(x):                                 # [m, in] -> [m, ceil(in / 128), 8, 16], zeros at the end
+    """A register holds 64 bytes as 16 numbers of 32 bits. Shifts bring up the first weight of each, then the second, ..."""
+    steps = -(-x.shape[1] // STEP)
+    padded = np.zeros((len(x), steps * STEP), np.float32)
+    padded[:, : x.shape[1]] = x
+    return np.ascontiguousarray(padded.reshape(len(x), steps, LANES, 8).swapaxes(2, 3))
 
 
 def _addresses(arrays):                                 # -> uint64 [m]; a list of arrays would be unpacked at every call
@@ -49,12 +59,12 @@ def decode(codes, scale, out):                          # uint8 [n, in / 2], [n,
 
 
 @functools.cache
-def table_lookup():                                     # -> "avx512f", "avx2" or None
+def table_lookup():                                     # -> "avx512bw", "avx2" or None
     """The instruction set by which the fast kernel looks up its table; None: the plain kernel runs."""
     if config.DISABLE_JIT:
         return None
     features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return next((name for name in ("avx512f", "avx2") if f"+{name}" in features), None)
+    return next((name for name in ("avx512bw", "avx2") if f"+{name}" in features), None)
 
 
 @intrinsic
@@ -67,21 +77,22 @@ def _bytes_at(typingctx, address):
 
 
 @njit(parallel=True, cache=True)
-def _matvecs_by_bits(codes, scales, even, odd, out):    # addresses [m] twice, float32 [m or 1, B, 16] twice -> out [m, n]
-    n, blocks = out.shape[1], even.shape[1]
+def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (n, in / 2), [m or 1, B, 16, 2] -> out [m, n]
+    n, width = shape
     units = (n + ROWS - 1) // ROWS
     for unit in prange(len(codes) * units):
         i, start = unit // units, unit % units * ROWS
-        own, scale = carray(_bytes_at(codes[i]), (n, blocks, LANES)), carray(_bytes_at(scales[i]), (n, blocks))
-        _rows_by_bits(own, scale, even[i % len(even)], odd[i % len(odd)], out[i], start, min(n, start + ROWS))
+        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // LANES))
+        _rows_by_bits(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
-def _rows_by_bits(codes, scale, even, odd, out, start, stop):
+def _rows_by_bits(codes, scale, x, out, start, stop):
+    even, odd = np.ascontiguousarray(x[:, :, 0]), np.ascontiguousarray(x[:, :, 1])      # an even index lies in a low nibble
     for r in range(start, stop):
-        total = np.float32(0)
-        for b in range(len(even)):
-            row, low, high, part = codes[r, b], even[b], odd[b], np.float32(0)
+        blocks, total = codes[r].reshape(len(x), LANES), np.float32(0)
+        for b in range(len(x)):
+            row, low, high, part = blocks[b], even[b], odd[b], np.float32(0)
             for i in range(LANES):
                 part += _e2m1(row[i] & 15) * low[i] + _e2m1(row[i] >> 4) * high[i]
             total += part * _ue8m0(scale[r, b])
@@ -119,55 +130,71 @@ def _e2m1(code):
 
 # ---- the fast kernel ----
 
-I32, F32 = ir.IntType(32), ir.FloatType()
+I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+NUMBERS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
 
 @njit(parallel=True, cache=True)
-def _matvecs_by_table(codes, scales, even, odd, out):   # as _matvecs_by_bits
-    n, blocks = out.shape[1], even.shape[1]
+def _matvecs_by_table(codes, scales, shape, x, out):    # addresses [m] twice, (n, in / 2), [m or 1, S, 8, 16] -> out [m, n]
+    n, width = shape
     units = (n + ROWS - 1) // ROWS
     for unit in prange(len(codes) * units):
         i, start = unit // units, unit % units * ROWS
-        own, scale = carray(_bytes_at(codes[i]), (n, blocks, LANES)), carray(_bytes_at(scales[i]), (n, blocks))
-        _rows_by_table(own, scale, even[i % len(even)], odd[i % len(odd)], out[i], start, min(n, start + ROWS))
+        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // LANES))
+        _rows_by_table(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS))
 
 
 @njit(cache=True)
-def _rows_by_table(codes, scale, even, odd, out, start, stop):
-    factor0, factor1 = np.empty(len(even), np.float32), np.empty(len(even), np.float32)
+def _rows_by_table(codes, scale, x, out, start, stop):
+    whole = codes.shape[1] // REGISTER
+    rest, factors = np.zeros((2, REGISTER), np.uint8), np.zeros((2, 4), np.uint8)       # a last step that is not whole
     for r in range(start, stop, 2):
         s = min(r + 1, stop - 1)                        # an odd last row goes twice
-        for b in range(len(even)):
-            factor0[b], factor1[b] = _ue8m0(scale[r, b]), _ue8m0(scale[s, b])
-        out[r], out[s] = _two_rows(codes[r], codes[s], factor0, factor1, even, odd)
+        a, b = _two_rows(codes[r], codes[s], scale[r], scale[s], x[:whole])
+        if whole < len(x):
+            for i, row in enumerate((r, s)):
+                for k in range(whole * REGISTER, codes.shape[1]):
+                    rest[i, k - whole * REGISTER] = codes[row, k]
+                for k in range(whole * 4, scale.shape[1]):
+                    factors[i, k - whole * 4] = scale[row, k]
+            more_a, more_b = _two_rows(rest[0], rest[1], factors[0], factors[1], x[whole:])
+            a, b = a + more_a, b + more_b
+        out[r], out[s] = a, b
 
 
 @intrinsic
-def _two_rows(typingctx, codes0, codes1, factor0, factor1, even, odd):
-    """Dot products of two rows with the same x, the body of _rows_by_bits in vectors of 16. -> two float32"""
-    signature = types.UniTuple(types.float32, 2)(codes0, codes1, factor0, factor1, even, odd)
+def _two_rows(typingctx, codes0, codes1, scale0, scale1, x):
+    """Dot products of two rows with the same x, 128 weights at a step: the body of _rows_by_bits. -> two float32"""
+    signature = types.UniTuple(types.float32, 2)(codes0, codes1, scale0, scale1, x)
 
     def generate(context, builder, sig, args):
         arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args)]
-        blocks = cgutils.unpack_tuple(builder, arrays[0].shape)[0]
-        codes, factors, x = ([array.data for array in arrays[i: i + 2]] for i in (0, 2, 4))
-        numbers, bytes_, single = (ir.VectorType(kind, n) for kind, n in ((F32, LANES), (ir.IntType(8), LANES), (F32, 1)))
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(numbers, [0.0] * LANES)) for _ in range(2)]
-        with cgutils.for_range(builder, blocks) as loop:
-            low, high = (_load(builder, data, loop.index, numbers, 4) for data in x)
-            for row in range(2):
-                ahead = builder.add(builder.mul(loop.index, blocks.type(LANES)), blocks.type(AHEAD))
-                prefetch(builder, cgutils.pointer_add(builder, codes[row], ahead))
-                nibbles = builder.zext(_load(builder, codes[row], loop.index, bytes_, 1), ir.VectorType(I32, LANES))
-                # part = e2m1(row & 15) * low + e2m1(row >> 4) * high;  total += part * factor
-                part = builder.fmul(_look_up(builder, nibbles), low)
-                part = _fma(builder, _look_up(builder, builder.lshr(nibbles, _all(I32, 4))), high, part)
-                factor = _load(builder, factors[row], loop.index, single, 4)
-                factor = builder.shuffle_vector(factor, factor, _all(I32, 0))       # in all lanes
-                builder.store(_fma(builder, part, factor, builder.load(totals[row])), totals[row])
+        steps = cgutils.unpack_tuple(builder, arrays[4].shape)[0]
+        codes, scales, x = [a.data for a in arrays[:2]], [a.data for a in arrays[2:4]], arrays[4].data
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(NUMBERS, [0.0] * LANES)) for _ in range(2)]
+        with cgutils.for_range(builder, steps) as loop:
+            first = builder.mul(loop.index, steps.type(8))
+            theirs = [_load(builder, x, builder.add(first, steps.type(place)), NUMBERS, 4) for place in range(8)]
+            for own, scale, total in zip(codes, scales, totals):
+                ahead = builder.add(builder.mul(loop.index, steps.type(REGISTER)), steps.type(AHEAD))
+                prefetch(builder, cgutils.pointer_add(builder, own, ahead))
+                eights, part = _load(builder, own, loop.index, WORDS, 1), None
+                for place in range(4):                  # each number of 32 bits holds eight weights
+                    low, high = _look_up(builder, builder.lshr(eights, _all(I32, 4 * place)))
+                    part = builder.fmul(low, theirs[place]) if part is None else _fma(builder, low, theirs[place], part)
+                    part = _fma(builder, high, theirs[place + 4], part)
+                factor = _factors(builder, _load(builder, scale, loop.index, ir.VectorType(I8, 4), 1))
+                builder.store(_fma(builder, part, factor, builder.load(total)), total)
         return context.make_tuple(builder, sig.return_type, [_sum(builder, builder.load(total)) for total in totals])
 
     return signature, generate
+
+
+def _factors(builder, scale):                           # 4 bytes -> 4 powers of two, each in 4 lanes; as _ue8m0
+    four = ir.VectorType(I32, 4)
+    bits, least = builder.shl(builder.zext(scale, four), ir.Constant(four, [23] * 4)), ir.Constant(four, [1 << 22] * 4)
+    bits = builder.select(builder.icmp_unsigned(">", bits, least), bits, least)
+    return builder.bitcast(builder.shuffle_vector(bits, bits, ir.Constant(WORDS, [i // 4 for i in range(LANES)])), NUMBERS)
 
 
 def _all(kind, value):                                  # a constant vector
@@ -182,16 +209,23 @@ def _fma(builder, a, b, c):                             # a * b + c, in one step
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
 
 
-def _look_up(builder, codes):                           # vector of i32, of which the lowest four bits count -> float32
-    if table_lookup() == "avx512f":
-        table = ir.Constant(ir.VectorType(F32, LANES), [float(value) for value in TABLE])
-        return _call(builder, "llvm.x86.avx512.permvar.sf.512", table.type, [table, codes])
-    # half as wide: eight magnitudes by the lowest three bits, the sign by the fourth
+def _look_up(builder, codes):                           # 16 x i32 -> the weights of their lowest 4 bits, and of bits 16 to 19
+    if table_lookup() == "avx512bw":                    # 32 words of 16 bits at once, as bf16. A fifth bit of each counts: so the
+        words = ir.VectorType(I16, 2 * LANES)           # table stands there twice
+        table = ir.Constant(words, 2 * (TABLE.view(np.uint32) >> 16).tolist())
+        pair = _call(builder, "llvm.x86.avx512.permvar.hi.512", words, [table, builder.bitcast(codes, words)])
+        pair = builder.bitcast(pair, WORDS)
+        return (builder.bitcast(half, NUMBERS) for half in (builder.shl(pair, _all(I32, 16)),
+                                                            builder.and_(pair, _all(I32, 0xFFFF0000))))
+    return _magnitudes(builder, codes), _magnitudes(builder, builder.lshr(codes, _all(I32, 16)))
+
+
+def _magnitudes(builder, codes):                        # eight of them by the lowest three bits, the sign by the fourth
     table = ir.Constant(ir.VectorType(F32, LANES // 2), [float(value) for value in TABLE[:8]])
     order = [ir.Constant(ir.VectorType(I32, 8), list(range(start, start + 8))) for start in (0, 8)]
     halves = [builder.shuffle_vector(codes, codes, o) for o in order]
     found = [_call(builder, "llvm.x86.avx2.permps", table.type, [table, half]) for half in halves]
-    sizes = builder.shuffle_vector(*found, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
+    sizes = builder.shuffle_vector(*found, ir.Constant(WORDS, list(range(LANES))))
     sign = builder.shl(builder.lshr(codes, _all(I32, 3)), _all(I32, 31))
     return builder.bitcast(builder.xor(builder.bitcast(sizes, codes.type), sign), sizes.type)
 

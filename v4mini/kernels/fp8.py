@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from v4mini.kernels.turns import in_turns
 from v4mini.kernels.vector import prefetch
 from v4mini.numerics.matrix import TILE
 
@@ -25,11 +26,11 @@ LANES = 32
 
 def matvec(codes, scale, first, x, out):    # int8 [n, in], uint8 [.., ceil(in / 128)], row first + r, [G, in] -> out [n]
     """out = weights @ x; of G groups of n / G rows each meets its own x. Threads share out rows."""
-    few = (0, len(out)) if codes.nbytes < SERIAL else ()
-    if half_floats():
-        (_rows_by_half if few else _matvec_by_half)(codes, scale, first, x, out, *few)
+    rows, all_ = (_rows_by_half, _matvec_by_half) if half_floats() else (_rows_by_bits, _matvec_by_bits)
+    if codes.nbytes < SERIAL:
+        rows(codes, scale, first, x, out, 0, len(out))
     else:
-        (_rows_by_bits if few else _matvec_by_bits)(codes, scale, first, x, out, *few)
+        in_turns(all_, len(out) // ROWS, codes, scale, first, x, out)
 
 
 @functools.cache
@@ -150,10 +151,12 @@ def _two_rows(typingctx, codes0, codes1, x):
         totals = [cgutils.alloca_once_value(builder, ir.Constant(numbers, [0.0] * LANES)) for _ in range(2)]
         nothing = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
         broken = [cgutils.alloca_once_value(builder, nothing) for _ in range(2)]
+        pair = builder.shl(length, length.type(1))      # whole pairs of rows ahead, since this pair's own bytes come anyway
+        pairs_ahead = builder.mul(pair, builder.udiv(builder.add(pair, length.type(AHEAD - 1)), pair))
         with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
             theirs = _load(builder, arrays[2].data, loop.index, numbers, 4)
             for array, total, bad in zip(arrays, totals, broken):
-                ahead = builder.add(builder.mul(loop.index, length.type(LANES)), length.type(AHEAD))
+                ahead = builder.add(builder.mul(loop.index, length.type(LANES)), pairs_ahead)
                 prefetch(builder, cgutils.pointer_add(builder, array.data, ahead))
                 codes = _load(builder, array.data, loop.index, bytes_, 1)
                 product = builder.fmul(_widened(builder, codes), theirs, flags=("contract",))

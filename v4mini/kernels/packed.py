@@ -9,6 +9,7 @@ from numba import njit, prange
 
 from v4mini.kernels import fp4, fp8
 from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.turns import in_turns
 from v4mini.shapes import Refused
 
 ROWS = 32                       # rows a thread takes at a time
@@ -29,8 +30,7 @@ def matvec(weight, x, out):                             # Matrix [n, in], [G, in
         if weight.format == "fp4":
             fp4.matvecs([own], [of], row[None], part[None])
         else:
-            few = (0, len(part)) if own.nbytes < SERIAL else ()
-            (_bf16_rows if few else _bf16_matvec)(own, row, part, *few)
+            _plain_matvec(_bf16_rows, _bf16_matvec, own, row, part)
 
 
 def matvecs(weights, x):                                # m Matrix [n, in], [m or 1, in] -> [m, n]
@@ -54,8 +54,14 @@ def dense_matvec(weight, x, out):                       # float32 [n, in], [in] 
     """out = weight @ x. Threads share out rows. From memory up to twice as fast as BLAS, which reads several rows at once."""
     expect_shape("x", x, weight.shape[1])
     expect_shape("out", out, weight.shape[0])
-    few = (0, len(out)) if weight.nbytes < SERIAL else ()
-    (_dense_rows if few else _dense_matvec)(floats(weight), floats(x), out, *few)
+    _plain_matvec(_dense_rows, _dense_matvec, floats(weight), floats(x), out)
+
+
+def _plain_matvec(rows, all_, weight, x, out):
+    if weight.nbytes < SERIAL:
+        rows(weight, x, out, 0, len(out))
+    else:
+        in_turns(all_, len(out) // ROWS, weight, x, out)
 
 
 def rows(weight, start, stop):                          # -> float32 [stop - start, in]
