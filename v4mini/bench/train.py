@@ -98,10 +98,11 @@ class _Ours:
     def __init__(self, config, engine, ids):
         from v4mini.training.batch import Batch
         from v4mini.training.optimisers import Optimisers
+        from v4mini.training.rules import choose_rules
         from v4mini.training.step import Settings
 
         self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
-        self.optimisers = Optimisers(config, self.params)
+        self.optimisers = Optimisers(config, self.params, newton_schulz=choose_rules(engine)[1].newton_schulz)
         self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False,
                                  engine=engine)
 

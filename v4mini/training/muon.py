@@ -35,10 +35,11 @@ class Muon:
     """Momenta of some matrices, and the step. Matrices of one shape go through Newton-Schulz as one stack.
 
     parts: {name: [slice of rows, ...]}: each slice is a matrix of its own. Source: report 2.4, "logically independent".
+    newton_schulz: the function above, or its Numba twin.
     """
 
-    def __init__(self, parts, params, momentum=0.95, decay=0.1, rms=0.18, rounds=ROUNDS):
-        self.momentum, self.decay, self.rms, self.rounds = momentum, decay, rms, rounds
+    def __init__(self, parts, params, momentum=0.95, decay=0.1, rms=0.18, rounds=ROUNDS, newton_schulz=newton_schulz):
+        self.momentum, self.decay, self.rms, self.rounds, self.newton_schulz = momentum, decay, rms, rounds, newton_schulz
         self.state = {name: np.zeros_like(params[name]) for name in parts}
         self.stacks = {}                                # shape -> [(name, rows), ...]
         for name, slices in parts.items():
@@ -58,7 +59,7 @@ class Muon:
                 continue
             ahead = np.stack([self.momentum * self.state[name][rows] + gradients[name][rows] for name, rows in members])
             size = ahead.dtype.type(rate * self.rms * max(shape) ** 0.5)
-            for (name, rows), update in zip(members, newton_schulz(ahead, self.rounds)):
+            for (name, rows), update in zip(members, self.newton_schulz(ahead, self.rounds)):
                 matrix = params[name][rows]
                 matrix *= matrix.dtype.type(1 - rate * self.decay)
                 matrix -= size * update

@@ -15,7 +15,7 @@ import numpy as np
 
 from v4mini.training.adamw import AdamW
 from v4mini.training.losses import update_bias
-from v4mini.training.muon import Muon
+from v4mini.training.muon import Muon, newton_schulz
 from v4mini.weights.spec import tensors
 
 DECAY = 0.1
@@ -72,12 +72,13 @@ class Optimisers:
     vector_rate: AdamW's rate as a share of Muon's. V4 has 1, at a width 16 to 28 times the bundled model's.
     """
 
-    def __init__(self, config, params, vector_rate=1.0, bias_speed=0.001):
+    def __init__(self, config, params, vector_rate=1.0, bias_speed=0.001, newton_schulz=newton_schulz):
         by = {"muon": [], "adamw": [], "balance": [], None: []}
         for spec in tensors(config):
             by[learner(spec)].append(spec)
         self.vector_rate, self.bias_speed = vector_rate, bias_speed
-        self.muon = Muon({spec.name: independent_rows(spec, config) for spec in by["muon"]}, params, decay=DECAY)
+        self.muon = Muon({spec.name: independent_rows(spec, config) for spec in by["muon"]}, params, decay=DECAY,
+                         newton_schulz=newton_schulz)
         self.adamw = AdamW({spec.name: decay_of(spec) for spec in by["adamw"]}, params)
         self.balanced = {spec.name: layer_of(spec.name, config) for spec in by["balance"]}
 

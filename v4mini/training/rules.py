@@ -1,4 +1,4 @@
-"""The one list of backward functions, as Backend is of operations: NumPy behind each, Numba where it pays.
+"""The one list of what training computes beside a model's operations: NumPy behind each, Numba where it pays.
 
 Not here: the derivations (backward/), the loops (kernels/backward/).
 """
@@ -8,6 +8,7 @@ from functools import partial
 from v4mini.backend import Backend
 from v4mini.shapes import Refused
 from v4mini.training.backward import attention, compress, experts, index, linear, mix, norm, rope, route
+from v4mini.training.muon import newton_schulz
 
 
 class Rules:
@@ -20,11 +21,13 @@ class Rules:
     compress, index_scores, route = map(staticmethod, (compress.compress, index.index_scores, route.route))
     attend_keeping, attend = map(staticmethod, (attention.attend_keeping, attention.attend))
     experts_keeping, experts = map(staticmethod, (experts.experts_keeping, experts.experts))
+    newton_schulz = staticmethod(newton_schulz)
 
 
 def numba_rules():                                      # -> Rules
     """The same with loops behind what is not a matrix product."""
     from v4mini.kernels import experts as experts_forward
+    from v4mini.kernels import muon as muon_loops
     from v4mini.kernels import rope as rope_forward
     from v4mini.kernels.backward import attention as attention_loops
     from v4mini.kernels.backward import compress as compress_loops
@@ -42,6 +45,7 @@ def numba_rules():                                      # -> Rules
     rules.attend = partial(attention.attend, weigh_back=attention_loops.weigh_back)
     rules.experts_keeping = partial(experts.experts_keeping, hidden=experts_forward.swiglu)
     rules.experts = partial(experts.experts, swiglu=experts_loops.swiglu)
+    rules.newton_schulz = muon_loops.newton_schulz
     return rules
 
 

@@ -18,6 +18,7 @@ from v4mini.training.feed import Feed
 from v4mini.training.first_values import first_values
 from v4mini.training.growth import grow
 from v4mini.training.optimisers import Optimisers, clip
+from v4mini.training.rules import choose_rules
 from v4mini.training.step import loss_and_gradients
 from v4mini.weights.tree import build
 
@@ -109,7 +110,8 @@ class Run:
             self.optimisers = self._fresh()
 
     def _fresh(self):
-        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed)
+        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed,
+                          choose_rules(self.engine)[1].newton_schulz)
 
     # ---- on disk ----
 
