@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from v4mini.bench.kernels import Timing, kernel_times
-from v4mini.bench.million import million, pretend_past, read_log
+from v4mini.bench.million import amounts, million, pretend_past, read_log
 from v4mini.bench.race import Lap, race, ratios, run_worker
 from v4mini.bench.worker import measure
 from v4mini.config import Config
+from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 from v4mini.viz.speed import save_kernels, save_race
 
@@ -51,11 +53,22 @@ def test_a_race_can_be_drawn(tmp_path):
 
 
 def test_the_log_of_a_long_text_has_a_line_per_doubling(tiny, tmp_path):
-    lines = list(million(tiny, tokens=8192, steps=2, far=8))
+    lines = list(million(tiny, tokens=8192, steps=2, near=2, far=8))
     assert [line["what"] for line in lines] == ["start", "prefill", "prefill", "decode"]
     assert [line.get("to") for line in lines[1:3]] == [4096, 8192] and lines[-1]["tokens"] == 8194
     (log := tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_log(log) == lines
+
+
+def test_choices_are_the_entries_that_pass_the_bar_of_their_time(rng):
+    config, n = Config.tiny(), 1000                     # k = 7; one CSA layer that is not the last
+    def passed(scores):
+        return sum(score > sorted(scores[:i])[-7] if i >= 7 else True for i, score in enumerate(scores))
+    counted = np.mean([passed(rng.random(n)) for _ in range(200)])
+    flat, growing, choices = amounts(config, 4 * n, 4 * n + 1)
+    assert choices == pytest.approx(counted, rel=0.05)
+    parts = span_flops(config, 4 * n, 4 * n + 1)
+    assert flat + growing == pytest.approx(sum(parts.values())) and growing == parts["index"] + parts["hca"]
 
 
 @pytest.mark.parametrize("text", ["", "hello", "[1]", '{"what": "start"}\n{"what": "prefill"}', '{"no": 1}'])

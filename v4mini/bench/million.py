@@ -1,6 +1,6 @@
 """A very long text, read and continued on this machine: time and memory at every doubling, beside what the FLOPs predict.
 
-Two rates are measured before the run (dense work, and work per entry already stored) and never fitted to it.
+Three rates are measured before the run (work that stays, work per entry stored, choosing among them) and never fitted to it.
 Not here: the model's own code; printing (cli/).
 """
 
@@ -19,26 +19,45 @@ from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 
 FIRST = 4096                                            # tokens of the first line of the log
-PROBE, FAR = 1024, 512                                  # tokens of a measured chunk; how many chunks lie before the far one
+PROBE, NEAR, FAR = 1024, 32, 512                        # tokens of a measured chunk; how many chunks lie before two of them
 
 
-def rates(model, probe=PROBE, far=FAR):                 # -> {"flat", "growing"}: FLOP/s
-    """Seconds of a chunk at the start and of one behind `far` times as much text, so that each kind of work has its rate.
+def rates(model, probe=PROBE, near=NEAR, far=FAR):      # -> {"flat", "growing": FLOP/s, "choosing": seconds for one entry}
+    """Seconds of a chunk at the start and of two behind `near` and `far` times as much text: a rate for each kind of work.
 
-    The long past is noise put straight into a cache: reading a text would take the time that is to be predicted. It is half a
-    million tokens long, the middle of the way: choosing entries becomes cheaper per entry the more there are, since ever fewer
-    are among the best so far, and one rate cannot show that.
+    The long pasts are noise put straight into a cache: reading a text would take the time that is to be predicted.
     """
     config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
     cache = model.new_cache()
     model.prefill(ids, cache)
     short = median_seconds(lambda: model.prefill(ids, cache.copy()), repeats=3)
     flat = sum(span_flops(config, probe, 2 * probe).values()) / short
-    past = pretend_past(model, far * probe)
-    long = median_seconds(lambda: model.prefill(ids, past), repeats=3)              # each behind the last; the first grows arrays
-    parts = span_flops(config, (far + 2) * probe, (far + 3) * probe)
-    growing = (parts["index"] + parts["hca"]) / max(1e-9, long - (sum(parts.values()) - parts["index"] - parts["hca"]) / flat)
-    return {"flat": flat, "growing": growing}
+    rest, work = [], []                                 # seconds that grow with the past, and what was done in them
+    for times in (near, far):
+        past = pretend_past(model, times * probe)
+        seconds = median_seconds(lambda past=past: model.prefill(ids, past), repeats=3)     # each behind the last
+        still, *grown = amounts(config, (times + 2) * probe, (times + 3) * probe)
+        rest.append(max(0.0, seconds - still / flat))
+        work.append(grown)
+    growing, choosing = np.linalg.solve(work, rest)
+    if growing <= 0 or choosing < 0:                    # on a machine too busy to tell them apart all is put down to FLOPs
+        growing, choosing = max(rest[1] / work[1][0], 1e-15), 0.0
+    return {"flat": flat, "growing": 1 / growing, "choosing": choosing}
+
+
+def amounts(config, start, stop):                       # tokens start .. stop - 1 -> FLOPs that stay, FLOPs that grow, choices
+    """The work of a stretch of text in the three kinds that a machine does at rates of their own.
+
+    A choice is an entry that is among a token's best k when it is met: of n entries in no special order that is k (1 + ln(n / k))
+    of them, so choosing gets cheaper per entry the more there are. In the last layer a prefilled token chooses nothing.
+    """
+    parts, choices = span_flops(config, start, stop), 0.0
+    growing, k = parts["index"] + parts["hca"], config.index_topk
+    for layer in range(config.n_layers - 1):
+        if config.layer_kind(layer) == "csa":
+            n = np.linspace(start, stop, 65) / config.ratio(layer)
+            choices += (stop - start) * np.where(n > k, k * (1 + np.log(np.maximum(n, k) / k)), n).mean()
+    return sum(parts.values()) - growing, growing, choices
 
 
 def pretend_past(model, tokens):                        # -> Cache of `tokens` random rows that no text produced
@@ -60,13 +79,14 @@ def pretend_past(model, tokens):                        # -> Cache of `tokens` r
     return cache
 
 
-def million(model, tokens=1 << 20, steps=64, progress=None, far=FAR):      # yields dict
+def million(model, tokens=1 << 20, steps=64, progress=None, near=NEAR, far=FAR):      # yields dict
     """Prefill `tokens` random tokens, then decode `steps` more. A dict per doubling and one for decoding: lines of a log."""
     config = model.config
-    measured = rates(model, far=far)
+    measured = rates(model, near=near, far=far)
     yield {"what": "start", "date": date.today().isoformat(), "version": __version__, "machine": platform.machine(),
            "system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version(), "engine": model.ops.name,
-           "tokens": tokens, "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9}
+           "tokens": tokens, "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9,
+           "choosing_ns": measured["choosing"] * 1e9}
     cache, rng = model.new_cache(), np.random.default_rng(0)
     begin, mark = time.perf_counter(), min(FIRST, tokens)
     while cache.length < tokens:
@@ -86,13 +106,12 @@ def million(model, tokens=1 << 20, steps=64, progress=None, far=FAR):      # yie
 
 
 def _line(config, measured, start, cache, seconds, total):
-    parts = span_flops(config, start, cache.length)
-    growing = parts["index"] + parts["hca"]
-    predicted = (sum(parts.values()) - growing) / measured["flat"] + growing / measured["growing"]
+    flat, growing, choices = amounts(config, start, cache.length)
+    predicted = flat / measured["flat"] + growing / measured["growing"] + choices * measured["choosing"]
     return {"what": "prefill", "from": start, "to": cache.length, "seconds": seconds, "total_seconds": total,
             "tokens_per_second": (cache.length - start) / seconds,
             "predicted_tokens_per_second": (cache.length - start) / predicted,
-            "gflops": sum(parts.values()) / seconds / 1e9, "cache_bytes": cache.nbytes, "resident_bytes": resident_bytes()}
+            "gflops": (flat + growing) / seconds / 1e9, "cache_bytes": cache.nbytes, "resident_bytes": resident_bytes()}
 
 
 def read_log(path):                                     # -> [dict], as `million` gave them

@@ -199,7 +199,7 @@ def bench_million(tokens, log, backend, as_json):
 def _million_text(line):
     if line["what"] == "start":
         return (f"{line['engine']} on {line['system']}: {line['flat_gflops']:.0f} GFLOP/s of work that does not grow, "
-                f"{line['growing_gflops']:.0f} of work that does\n"
+                f"{line['growing_gflops']:.0f} of work that does, {line['choosing_ns']:.0f} ns for an entry chosen\n"
                 "     tokens   tokens/s  predicted   total s      cache   resident")
     if line["what"] == "prefill":
         return (f"{line['to']:>11,}  {line['tokens_per_second']:>9,.0f}  {line['predicted_tokens_per_second']:>9,.0f}  "
