@@ -10,6 +10,7 @@ from ops import naive
 from training.backward.nudges import BLIND, FLOAT64, expect, nudged
 
 from v4mini import Refused
+from v4mini.kernels.backward import losses as loops
 from v4mini.training import losses
 
 
@@ -53,6 +54,29 @@ def test_nothing_to_foretell_is_refused():
     for weights in (np.zeros(2), np.zeros(0)):
         with pytest.raises(Refused, match="some prediction of weight above 0"):
             losses.cross_entropy(np.zeros((len(weights), 3)), np.zeros(len(weights), int), weights)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+@pytest.mark.parametrize("n, V", [(1, 1), (3, 2), (30, 77)])
+def test_the_loop_of_cross_entropy_is_the_formula_in_float64(rng, n, V, size):
+    logits, targets = rng.standard_normal((n, V)) * size, rng.integers(0, V, n)
+    weights = rng.random(n).astype(np.float32) * (rng.random(n) < 0.7)
+    weights[0] = 1
+    value, g = losses.cross_entropy(logits.astype(np.float32), targets, weights, loops.surprise_of_each)
+    wanted, slope = losses.cross_entropy(logits.astype(np.float32).astype(np.float64), targets, weights)
+    assert value == pytest.approx(wanted, rel=1e-5, abs=1e-6) and g.dtype == np.float32
+    np.testing.assert_allclose(g, slope, rtol=2e-5, atol=1e-7)
+    assert not g[weights == 0].any()
+
+
+def test_the_loop_of_cross_entropy_shows_nan_and_refuses_what_is_no_token(rng):
+    logits, weights = rng.standard_normal((3, 5)).astype(np.float32), np.ones(3, np.float32)
+    logits[1, 3] = np.nan
+    surprise, g = loops.surprise_of_each(logits, np.array([0, 1, 2]), weights)
+    assert np.isnan(surprise[1]) and np.isnan(g[1]).all() and np.isfinite(surprise[[0, 2]]).all() and np.isfinite(g[[0, 2]]).all()
+    for wrong in (-1, 5):
+        with pytest.raises(Refused, match="targets: expected ids 0 to 4"):
+            loops.surprise_of_each(logits, np.array([0, wrong, 2]), weights)
 
 
 @pytest.mark.parity

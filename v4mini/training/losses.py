@@ -10,20 +10,29 @@ from v4mini.shapes import Refused
 from v4mini.training.backward.route import affinity as affinity_slope
 
 
-def cross_entropy(logits, targets, weights):            # [n, V], [n] int, [n] -> float, g_logits [n, V]
-    """Weighted mean of -log softmax(logits)[target]:  g = (softmax - onehot) weight / sum of weights. Refused if all weigh 0."""
-    total = float(weights.sum(dtype=np.float64))
-    if not total > 0:
-        raise Refused("weights: expected some prediction of weight above 0, got none. Is every sequence one token long?")
+def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -> [n], g_logits [n, V]
+    """-log softmax(logits)[target] of each row; and the gradient of their sum, each times its share:
+
+    g = (softmax - onehot) share.
+    """
     highest = logits.max(axis=1, keepdims=True)
     p = np.exp(logits - highest)                                                        # [n, V]
     sums = p.sum(axis=1, keepdims=True)
     at = np.arange(len(targets)), targets
     surprise = np.log(sums[:, 0]) + highest[:, 0] - logits[at]
-    share = (weights / total).astype(logits.dtype)
     p *= share[:, None] / sums
     p[at] -= share
-    return float(surprise @ share), p
+    return surprise, p
+
+
+def cross_entropy(logits, targets, weights, each=surprise_of_each):     # [n, V], [n] int, [n] -> float, g_logits [n, V]
+    """Weighted mean of -log softmax(logits)[target], and its gradient. Refused if all weigh 0. each: the above, or its twin."""
+    total = float(weights.sum(dtype=np.float64))
+    if not total > 0:
+        raise Refused("weights: expected some prediction of weight above 0, got none. Is every sequence one token long?")
+    share = (weights / total).astype(logits.dtype)
+    surprise, g = each(logits, targets, share)
+    return float(surprise @ share), g
 
 
 def balance(scores, chosen, spans):                     # [T, E], [T, K] int, [slice] -> float, g_scores [T, E]

@@ -8,6 +8,7 @@ from functools import partial
 from v4mini.backend import Backend
 from v4mini.shapes import Refused
 from v4mini.training.backward import attention, compress, experts, index, linear, mix, norm, rope, route
+from v4mini.training.losses import cross_entropy
 from v4mini.training.muon import newton_schulz
 
 
@@ -21,7 +22,7 @@ class Rules:
     compress, index_scores, route = map(staticmethod, (compress.compress, index.index_scores, route.route))
     attend_keeping, attend = map(staticmethod, (attention.attend_keeping, attention.attend))
     experts_keeping, experts = map(staticmethod, (experts.experts_keeping, experts.experts))
-    newton_schulz = staticmethod(newton_schulz)
+    cross_entropy, newton_schulz = map(staticmethod, (cross_entropy, newton_schulz))
 
 
 def numba_rules():                                      # -> Rules
@@ -32,6 +33,7 @@ def numba_rules():                                      # -> Rules
     from v4mini.kernels.backward import attention as attention_loops
     from v4mini.kernels.backward import compress as compress_loops
     from v4mini.kernels.backward import experts as experts_loops
+    from v4mini.kernels.backward import losses as losses_loops
     from v4mini.kernels.backward import mix as mix_loops
     from v4mini.kernels.backward import norm as norm_loops
 
@@ -45,6 +47,7 @@ def numba_rules():                                      # -> Rules
     rules.attend = partial(attention.attend, weigh_back=attention_loops.weigh_back)
     rules.experts_keeping = partial(experts.experts_keeping, hidden=experts_forward.swiglu)
     rules.experts = partial(experts.experts, swiglu=experts_loops.swiglu)
+    rules.cross_entropy = partial(cross_entropy, each=losses_loops.surprise_of_each)
     rules.newton_schulz = muon_loops.newton_schulz
     return rules
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from v4mini.model import Model
 from v4mini.shapes import Refused
-from v4mini.training.losses import cross_entropy
 from v4mini.training.parameters import check_parameters, leaves
 from v4mini.training.rules import choose_rules
 from v4mini.training.tape import Placed, Tape
@@ -88,17 +87,25 @@ def _forward(model, tape, batch, settings):             # -> {"next": ..., "mtp"
     tape.spans = batch.spans
     streams = model.streams(batch.ids, [(span, Placed(batch.positions[span])) for span in batch.spans])
     tokens, targets = batch.after(1)
-    losses, logits = {}, model.head(streams, model.weights.head)
-    g = np.zeros_like(logits.data)
-    losses["next"], g[tokens] = cross_entropy(logits.data[tokens], batch.ids[targets], batch.weights[tokens])
-    logits.add_gradient(g)
+    logits = model.head(streams, model.weights.head)
+    losses = {"next": _foretold(tape, logits, tokens, batch.ids[targets], batch.weights[tokens])}
     if settings.mtp_weight and model.weights.mtp is not None:
-        losses["mtp"], logits, g = _mtp(model, tape, batch, streams)
-        logits.add_gradient(g * g.dtype.type(settings.mtp_weight))
+        losses["mtp"] = _mtp(model, tape, batch, streams, settings.mtp_weight)
     return losses
 
 
-def _mtp(model, tape, batch, streams):                  # -> loss, logits, their gradient
+def _foretold(tape, logits, rows, targets, weights, share=1.0):         # -> loss; seeds the gradient of the logits
+    """Cross entropy of those rows of logits [T, V], which foretell targets; `share` of it counts. Other rows weigh nothing."""
+    of, weigh = np.zeros(len(logits), np.int64), np.zeros(len(logits), weights.dtype)
+    of[rows], weigh[rows] = targets, weights
+    loss, g = tape.rules.cross_entropy(logits.data, of, weigh)
+    if share != 1:
+        g *= g.dtype.type(share)
+    logits.add_gradient(g)
+    return loss
+
+
+def _mtp(model, tape, batch, streams, share):           # -> loss; seeds the gradient of its logits
     """Position t reads its streams and token t + 1, and predicts token t + 2: so its weight is that of token t + 1."""
     tokens, nexts = batch.after(1)
     lengths = [n for n in np.diff(batch.ends, prepend=0) - 1 if n]
@@ -107,10 +114,8 @@ def _mtp(model, tape, batch, streams):                  # -> loss, logits, their
     streams = model.mtp_streams(streams[tokens], batch.ids[nexts], sequences)
     logits = model.head(streams, model.weights.mtp.head)
     rows = np.flatnonzero(np.isin(tokens, batch.after(2)[0]))
-    g = np.zeros_like(logits.data)
     at = tokens[rows]
-    loss, g[rows] = cross_entropy(logits.data[rows], batch.ids[at + 2], batch.weights[at + 1])
-    return loss, logits, g
+    return _foretold(tape, logits, rows, batch.ids[at + 2], batch.weights[at + 1], share)
 
 
 def _side_losses(tape, settings):                       # -> {"balance": ..., "index": ...}; seeds their gradients

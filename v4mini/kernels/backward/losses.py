@@ -1,0 +1,50 @@
+"""Twin of surprise_of_each in training/losses.py: softmax, surprise and gradient of a row while it is in the cache.
+
+Not here: the other losses, which are small.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.vector import exp
+from v4mini.shapes import Refused
+
+ROWS = 8                        # rows a thread takes at a time
+
+
+def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -> [n], [n, V]
+    """Twin of training.losses.surprise_of_each; rows that count for nothing are not looked at. Threads share out rows."""
+    n, V = logits.shape
+    targets = plain(targets, np.int64)
+    expect_shape("targets", targets, n)
+    expect_shape("share", share, n)
+    if n and not 0 <= targets.min() <= targets.max() < V:
+        raise Refused(f"targets: expected ids 0 to {V - 1}, got {targets.min()} to {targets.max()}.")
+    surprise, g = np.empty(n, np.float32), np.empty((n, V), np.float32)
+    _all_rows(floats(logits), targets, floats(share), surprise, g)
+    return surprise, g
+
+
+@njit(parallel=True, cache=True)
+def _all_rows(logits, targets, share, surprise, g):
+    for block in prange((len(logits) + ROWS - 1) // ROWS):
+        for t in range(block * ROWS, min(len(logits), (block + 1) * ROWS)):
+            if share[t] == 0:
+                surprise[t], g[t] = 0, 0
+            else:
+                surprise[t] = _row(logits[t], targets[t], share[t], g[t])
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
+def _row(logits, target, share, g):                     # -> surprise
+    highest, total = logits[0], np.float32(0)
+    for j in range(len(logits)):
+        highest = max(highest, logits[j])
+    for j in range(len(logits)):
+        g[j] = exp(logits[j] - highest)
+        total += g[j]
+    for j in range(len(logits)):
+        g[j] *= share / total
+    g[target] -= share
+    return np.log(total) + highest - logits[target]
