@@ -30,7 +30,7 @@ def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for
     """out[i] = weights[i] @ x[i], or @ x[0] for all. Threads share out the rows of all: they are woken once, not m times."""
     by_table = table_lookup() is not None
     few = config.DISABLE_JIT or sum(own.nbytes for own in codes) < SERIAL
-    x = _in_table_order(x) if by_table else x.reshape(len(x), -1, LANES, 2)
+    x = _in_table_order(x) if by_table else _by_nibble(x)
     if few:
         run = _rows_by_table if by_table else _rows_by_bits
         for i, (own, scale) in enumerate(zip(codes, scales)):
@@ -38,6 +38,10 @@ def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for
     else:
         run = _matvecs_by_table if by_table else _matvecs_by_bits
         in_turns(run, out.size // ROWS, _addresses(codes), _addresses(scales), codes[0].shape, x, out)
+
+
+def _by_nibble(x):                                      # [m, in] -> [m, 2, blocks, 16]: an even index lies in a low nibble
+    return np.ascontiguousarray(np.moveaxis(x.reshape(len(x), -1, LANES, 2), 3, 1))
 
 
 def _in_table_order(x):                                 # [m, in] -> [m, ceil(in / 128), 8, 16], zeros at the end
@@ -77,7 +81,7 @@ def _bytes_at(typingctx, address):
 
 
 @njit(parallel=True, cache=True)
-def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (n, in / 2), [m or 1, B, 16, 2] -> out [m, n]
+def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (n, in / 2), [m or 1, 2, B, 16] -> out [m, n]
     n, width = shape
     units = (n + ROWS - 1) // ROWS
     for unit in prange(len(codes) * units):
@@ -88,10 +92,10 @@ def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (
 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _rows_by_bits(codes, scale, x, out, start, stop):
-    even, odd = np.ascontiguousarray(x[:, :, 0]), np.ascontiguousarray(x[:, :, 1])      # an even index lies in a low nibble
+    even, odd = x
     for r in range(start, stop):
-        blocks, total = codes[r].reshape(len(x), LANES), np.float32(0)
-        for b in range(len(x)):
+        blocks, total = codes[r].reshape(len(even), LANES), np.float32(0)
+        for b in range(len(even)):
             row, low, high, part = blocks[b], even[b], odd[b], np.float32(0)
             for i in range(LANES):
                 part += _e2m1(row[i] & 15) * low[i] + _e2m1(row[i] >> 4) * high[i]
