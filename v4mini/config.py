@@ -163,7 +163,7 @@ class Config:
         return cls(vocab_size=2048, dim=256, moe_inter_dim=128, n_layers=4, n_heads=4, n_routed_experts=8,
                    n_activated_experts=2, route_scale=1.5, q_lora_rank=128, o_groups=2, o_lora_rank=128,
                    index_topk=32, compress_ratios=(0, 0, 128, 4, 0), n_hash_layers=2, head_dim=96,
-                   rope_head_dim=32, original_seq_len=4096, index_n_heads=8, index_head_dim=32)
+                   rope_head_dim=32, original_seq_len=4096, index_n_heads=8, index_head_dim=64)
 
     @classmethod
     def bench(cls):

@@ -67,8 +67,8 @@ def test_a_dry_run_writes_nothing(run, server, tmp_path):
 def test_more_than_the_limit_wants_a_word(run, tmp_path):
     result = run("fetch", "hf://owner/name", "all", "--limit", "1MB", "--into", "much")
     assert result.exit_code == 2 and "expected 1.00 MB at most (headers included)" in result.output
-    assert "say --limit 10MB" in result.output and not (tmp_path / "much").exists()
-    assert run("fetch", "hf://owner/name", "all", "--limit", "10MB", "--into", "much").exit_code == 0
+    assert "say --limit 11MB" in result.output and not (tmp_path / "much").exists()
+    assert run("fetch", "hf://owner/name", "all", "--limit", "11MB", "--into", "much").exit_code == 0
     assert "Whole: every tensor" in run("inspect", "much").output
     assert "5 generated" in run("generate", "0 1 2", "--ids", "-n", 5, "--model", "much", "--backend", "numpy").output
 

@@ -29,7 +29,6 @@ from v4mini.weights.spec import tensors
 
 NAME = "card.json"
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
-SHOWN_ROWS = 24
 RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
 
 
@@ -68,7 +67,7 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
     told("bits per byte")
     measured = {"held_out": bits_per_byte(model, tokenizer, texts)}
     ids = np.concatenate([tokenizer.encode(text) for text in texts]).astype(np.int64)
-    rows = [ids[start: start + ROW] for start in range(0, min(len(ids), ROW * SHOWN_ROWS), ROW)]
+    rows = [ids[start: start + ROW] for start in range(0, len(ids), ROW)]
     told("router load")
     load = router_load(model, rows)
     measured["router"] = {str(layer): float(share.max()) for layer, share in load.items()}
