@@ -4,6 +4,7 @@ The roof of an operation is the longer of two times: its FLOPs at the measured r
 measured rate of reading. Not here: measuring the roofs (roof.py), the kernels themselves.
 """
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,8 @@ from v4mini.weights.spec import tensors
 from v4mini.weights.tree import Expert, HyperConnection, build
 
 PAST = 1 << 15                      # tokens before the measured ones
+CALM = 1.0                          # seconds: after a product OpenBLAS's threads wait for the next one in a loop, half a second
+                                    # long, and meanwhile take a core from whoever comes
 POOL = 64                           # experts of the measured Flash layer: 0.8 GB, far more than any cache holds
 
 
@@ -61,6 +64,7 @@ def kernel_times(roof, repeats=5, tokens=512):          # yields Timing
 
 
 def _time(case, roof, repeats):
+    time.sleep(CALM)
     seconds = median_seconds(partial(case.call, NumbaBackend()), repeats)
     theirs = median_seconds(partial(case.call, Backend()), 3) if case.numpy else None
     at_best = {"compute": case.flops / roof["gemm_flops"], "read": case.bytes / roof["read_bytes"]}
