@@ -1,6 +1,6 @@
 """The one list of what training computes beside a model's operations: NumPy behind each, Numba where it pays.
 
-Not here: the derivations (backward/), the loops (kernels/backward/).
+Not here: the formulas (backward/, losses.py, muon.py), the loops (kernels/backward/, kernels/muon.py).
 """
 
 from functools import partial
