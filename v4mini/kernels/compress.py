@@ -10,7 +10,7 @@ from v4mini.kernels.door import expect_shape, floats
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
-SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio, C] twice -> [n, D]

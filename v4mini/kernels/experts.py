@@ -12,7 +12,7 @@ from v4mini.kernels.door import expect_shape, floats, plain
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
-SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 ROWS = 16                       # rows a thread takes at a time
 COLUMNS = 64                    # columns of the sum a thread takes at a time: no two threads meet in one number
 

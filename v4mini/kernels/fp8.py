@@ -19,7 +19,7 @@ from v4mini.kernels.vector import prefetch
 from v4mini.numerics.matrix import TILE
 
 ROWS = 32                       # rows a thread takes at a time
-SERIAL = 1 << 20                # bytes of weights: below, waking a second thread costs more than it saves
+SERIAL = 3 << 20                # bytes of weights: below, waking a second thread costs more than it saves
 AHEAD = 8192                    # bytes of codes to ask memory for in advance
 LANES = 32
 

@@ -14,7 +14,7 @@ from v4mini.kernels.door import expect_shape, floats
 
 PIECE = 1 << 17                 # numbers of the streams per BLAS call: 512 KiB
 LANES = 16                      # tokens whose Sinkhorn steps run side by side in vector registers
-SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):

@@ -9,7 +9,7 @@ from numba import njit, prange
 from v4mini.kernels.door import expect_shape, floats
 
 ROWS = 64                       # rows a thread takes at a time
-SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def rms_norm(x, weight, eps=1e-6):                      # [..., D], [D] -> [..., D]

@@ -10,10 +10,12 @@ from numba import njit, prange
 from v4mini.kernels import fp4, fp8
 from v4mini.kernels.door import expect_shape, floats, plain
 from v4mini.kernels.turns import in_turns
+from v4mini.kernels.vector import ask
 from v4mini.shapes import Refused
 
 ROWS = 32                       # rows a thread takes at a time
-SERIAL = 1 << 20                # bytes of weights: below, waking a second thread costs more than it saves
+SERIAL = 3 << 20                # bytes of weights: below, waking a second thread costs more than it saves
+SPAN, AHEAD, LINE = 512, 1 << 13, 64    # numbers of a row at a time; bytes asked of memory in advance, and of one answer
 
 
 def matvec(weight, x, out):                             # Matrix [n, in], [G, in] -> out [n]
@@ -101,9 +103,14 @@ def _dense_matvec(weight, x, out):                      # float32 [n, in], [in] 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _dense_rows(weight, x, out, start, stop):
     for r in range(start, stop):
-        row, total = weight[r], np.float32(0)
-        for d in range(len(x)):
-            total += row[d] * x[d]
+        total = np.float32(0)
+        for first in range(0, len(x), SPAN):
+            row, own, part = weight[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
+            for line in range(0, 4 * SPAN, LINE):
+                ask(row, AHEAD + line)
+            for d in range(len(row)):
+                part += row[d] * own[d]
+            total += part
         out[r] = total
 
 
@@ -116,9 +123,14 @@ def _bf16_matvec(codes, x, out):                        # uint16 [n, in], float3
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _bf16_rows(codes, x, out, start, stop):
     for r in range(start, stop):
-        row, total = codes[r], np.float32(0)
-        for d in range(len(x)):
-            total += _bf16(row[d]) * x[d]
+        total = np.float32(0)
+        for first in range(0, len(x), SPAN):
+            row, own, part = codes[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
+            for line in range(0, 2 * SPAN, LINE):
+                ask(row, AHEAD + line)
+            for d in range(len(row)):
+                part += _bf16(row[d]) * own[d]
+            total += part
         out[r] = total
 
 

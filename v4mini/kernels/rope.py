@@ -12,7 +12,7 @@ from v4mini.kernels.door import expect_shape, floats
 from v4mini.shapes import Refused
 
 TOKENS = 16                     # tokens a thread takes at a time
-SERIAL = 1 << 15                # numbers: below, waking a second thread costs more than it saves
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def rope(x, positions, freqs, inverse=False):           # [T, ..., hd], [T] int, [rd / 2] -> [T, ..., hd]

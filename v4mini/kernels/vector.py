@@ -94,6 +94,20 @@ def turn(typingctx, x, out):
     return types.void(x, out), generate
 
 
+@intrinsic
+def ask(typingctx, array, offset):
+    """Ask memory for the line of 64 bytes that lies `offset` bytes behind the array's first; any offset will do.
+
+    Processors guess what a loop reads next, but not far enough for one that reads two streams and computes beside.
+    """
+    def generate(context, builder, sig, args):
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        prefetch(builder, cgutils.pointer_add(builder, array.data, args[1]))
+        return context.get_dummy_value()
+
+    return types.void(array, offset), generate
+
+
 def _turned(builder, rows):                             # 16 vectors of 16 -> their transpose
     rows, lanes = list(rows), range(LANES)
     for side in (1, 2, 4, 8):
@@ -147,3 +161,6 @@ if config.DISABLE_JIT:
     def turn(x, out):
         """As above, in plain Python."""
         out[:, : len(x)] = x.T
+
+    def ask(array, offset):
+        """Nothing to do: plain Python does not wait for memory."""
