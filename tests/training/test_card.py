@@ -8,8 +8,9 @@ from v4mini.training import card
 from v4mini.training.loop import read_log, train
 from v4mini.weights.random import random_tensors
 
-NEEDLES = {"tokens": 4096, "questions": 64, "right": 0.984375, "by_depth": [1.0, 1.0, 0.95, 1.0], "others": 0, "similar": 0.0,
-           "prefill_seconds": 1.5, "question_seconds": 0.0123, "cache_bytes": 1000, "indexers": "trained"}
+NEEDLES = {"tokens": 4096, "haystacks": 3, "questions": 64, "right": 0.984375, "by_depth": [1.0, 1.0, 0.95, 1.0],
+           "others": 0, "similar": 0.0, "prefill_seconds": 1.5, "question_seconds": 0.0123, "cache_bytes": 1000,
+           "indexers": "trained"}
 MEASURED = {"held_out": {"bits_per_byte": 2.34567, "bytes": 12345, "tokens": 4000, "nats": 20000.0, "xz": 2.1},
             "router": {"0": 1.25, "1": 2.5}, "mtp_agreement": 0.4321, "index_recall": {"3": 0.678},
             "needles": [NEEDLES, {**NEEDLES, "right": 0.03125, "others": 40, "similar": 1.0, "indexers": "untrained"}]}
@@ -51,10 +52,10 @@ def measured(model_of, config, tokenizer, haystacks, told=None):
 
 def test_measurements_search_each_haystack_as_it_says(model_of, small_tokenizer, small_recipe):
     told = []
-    hays = [{"tokens": 128}, {"tokens": 256, "others": 3}, {"tokens": 128, "random": True}]
+    hays = [{"tokens": 128}, {"tokens": 256, "others": 3, "times": 2}, {"tokens": 128, "random": True}]
     found = measured(model_of, small_recipe.config, small_tokenizer, hays, told.append)
-    assert [(n["tokens"], n["others"], n["similar"], n["indexers"]) for n in found["needles"]] == [
-        (128, 0, 0.0, "trained"), (256, 3, 1.0, "trained"), (128, 0, 0.0, "untrained")]
+    assert [(n["tokens"], n["haystacks"], n["others"], n["similar"], n["indexers"]) for n in found["needles"]] == [
+        (128, 1, 0, 0.0, "trained"), (256, 2, 3, 1.0, "trained"), (128, 1, 0, 0.0, "untrained")]
     assert found["held_out"]["bytes"] == 60 * 23 and set(found["router"]) == {"0", "1", "2", "3"}
     assert all(busiest >= 1 for busiest in found["router"].values()) and 0 <= found["mtp_agreement"] <= 1
     assert told[:3] == ["bits per byte", "router load", "MTP agreement"]
@@ -71,8 +72,8 @@ def test_the_page_says_each_number_and_nothing_that_was_not_measured():
     bare = card.card_text({"model": model})
     assert bare.startswith("mini: ") and "Trained" not in bare and "Held-out" not in bare and "haystack" not in bare
     page = card.card_text({"model": model, "measured": MEASURED})
-    for words in ("12,345 bytes", "2.346 bits per byte", "2.100", "1.25, 2.50", "43.2%", "67.8%", "98.4%", "3.1%", "12.3",
-                  "untrained"):
+    for words in ("12,345 bytes", "2.346 bits per byte", "2.100", "1.25, 2.50", "43.2%", "67.8%", "3 x 64", "98.4%", "3.1%",
+                  "12.3", "untrained"):
         assert words in page, words
     fewer = {name: value for name, value in MEASURED.items() if name != "mtp_agreement"}
     without = card.card_text({"model": model, "measured": fewer})

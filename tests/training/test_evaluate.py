@@ -77,6 +77,17 @@ def test_who_remembers_half_of_the_haystack_answers_half(small, small_tokenizer,
     np.testing.assert_allclose(found["by_depth"], depths, atol=0.13)
 
 
+def test_several_haystacks_count_as_one_large_one(small, small_tokenizer):
+    text = np.array(small_tokenizer.encode("def f(x):\n    return x\n" * 200))
+    half = Told(small, Marks.of(small_tokenizer), 1024)
+    one, all_ = (evaluate.needles(half, small_tokenizer, text, 2048, 16, haystacks=n) for n in (1, 3))
+    assert (all_["haystacks"], all_["questions"], one["questions"]) == (3, 16, 16) and all_["cache_bytes"] == one["cache_bytes"]
+    each = [np.mean(evaluate._search(half, small_tokenizer, text, 2048, 16, 0, 0.0, seed, None)[0]) for seed in range(3)]
+    assert one["right"] == each[0] and all_["right"] == pytest.approx(np.mean(each))
+    texts = [evaluate.haystack(np.random.default_rng([seed, 2048]), text, half.marks, 2048, 16)[0] for seed in range(3)]
+    assert len({ids.tobytes() for ids in texts}) == 3
+
+
 def test_a_haystack_leaves_room_for_the_question(small, small_tokenizer, model_of):
     text = np.array(small_tokenizer.encode("def f(x):\n    return x\n" * 100))
     short = model_of(small.config.replace(max_seq_len=128))

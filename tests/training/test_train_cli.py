@@ -54,10 +54,10 @@ def test_train_resume_export_and_card(small, tmp_path):
     told = run("card", out / "model").output
     assert "6 steps" in told and "text 50%, facts 50%" in told and "bits per byte" not in told
     measured = run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--crowded", 2000,
-                   "--untrained", 256, "--backend", "numpy")
+                   "--haystacks", 2, "--untrained", 256, "--backend", "numpy")
     assert measured.exit_code == 0 and "bits per byte; xz -9e" in measured.output and "6 steps" in measured.output
     card = json.loads(run("card", out / "model", "--json").output)
-    assert [n["others"] for n in card["measured"]["needles"]] == [0, 2, 0]
+    assert [(n["others"], n["haystacks"]) for n in card["measured"]["needles"]] == [(0, 2), (2, 2), (0, 2)]
     assert card["model"]["layers"] == ["csa (hash)", "window", "hca", "csa"]
 
 

@@ -50,14 +50,15 @@ def train(name, out, resume, steps, threads, tokenizer_path, export_to, backend,
 @main.command()
 @click.argument("path", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--measure", is_flag=True, help="Measure the model on held-out text now and write card.json anew.")
-@click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search, in tokens.")
+@click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search: their tokens.")
 @click.option("--crowded", default="", help="Haystacks with one more fact per 1,000 tokens, keys one token apart.")
 @click.option("--untrained", default="", help="Haystacks to search with untrained indexers, for contrast.")
 @click.option("--questions", default=128, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
+@click.option("--haystacks", "times", default=1, show_default=True, type=click.IntRange(1, 64), help="Haystacks of each kind.")
 @click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 @backend_option
 @json_option
-def card(path, measure, lengths, crowded, untrained, questions, threads, backend, as_json):
+def card(path, measure, lengths, crowded, untrained, questions, times, threads, backend, as_json):
     """What the model in PATH was trained on, and what it can do."""
     _use(threads)
     from v4mini.training.card import card_text, read_card, write_card
@@ -66,7 +67,7 @@ def card(path, measure, lengths, crowded, untrained, questions, threads, backend
         haystacks = [{"tokens": n} for n in _numbers("--lengths", lengths)]
         haystacks += [{"tokens": n, "others": n // 1000} for n in _numbers("--crowded", crowded)]
         haystacks += [{"tokens": n, "random": True} for n in _numbers("--untrained", untrained)]
-        found = _measured(path, haystacks, questions, backend)
+        found = _measured(path, [{**hay, "times": times} for hay in haystacks], questions, backend)
         write_card(path, found)
     else:
         found = read_card(path)

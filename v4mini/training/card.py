@@ -59,8 +59,8 @@ def training_facts(run, lines, texts):  # Run, log lines, str -> dict
 def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None):     # -> dict
     """All that evaluate.py measures, on held-out `texts`. params: the model's weights, decoded.
 
-    haystacks: one dict each, of tokens; others: how many more facts lie about, all of them one token from another key;
-    random: True to search it with untrained indexers, for contrast.
+    haystacks: one dict for each kind, of tokens; times: how many of them; others: how many more facts lie about, all of them one
+    token from another key; random: True to search with untrained indexers, for contrast. questions: in each.
     """
     texts = list(texts)
     told = progress or (lambda what: None)
@@ -83,7 +83,7 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
         tokens, others, is_random = hay["tokens"], hay.get("others", 0), hay.get("random", False)
         told(f"needles in {tokens:,} tokens" + f", {others:,} more facts" * bool(others) + ", untrained indexers" * is_random)
         searched = with_random_indexers(model) if is_random else model
-        found = needles(searched, tokenizer, ids, tokens, questions, others, similar=1.0 if others else 0.0)
+        found = needles(searched, tokenizer, ids, tokens, questions, others, 1.0 if others else 0.0, hay.get("times", 1))
         measured["needles"].append({**found, "indexers": "untrained" if is_random else "trained"})
     return measured
 
@@ -143,8 +143,9 @@ def _measured_text(measured):
     for layer, share in measured["index_recall"].items():
         lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, "
                      f"its indexer picks {share:.1%}")
-    rows = [[n["tokens"], n["questions"], f"{n['right']:.1%}", " ".join(f"{100 * share:.0f}" for share in n["by_depth"]),
-             n["others"], n["indexers"], round(n["prefill_seconds"], 1), round(1000 * n["question_seconds"], 1)]
+    rows = [[n["tokens"], f"{n['haystacks']} x {n['questions']}", f"{n['right']:.1%}",
+             " ".join(f"{100 * share:.0f}" for share in n["by_depth"]), n["others"], n["indexers"],
+             round(n["prefill_seconds"], 1), round(1000 * n["question_seconds"], 1)]
             for n in measured["needles"]]
     lines.append("Facts fetched from a haystack, both tokens right (other facts: their keys are one token apart)\n" + text_table(
         ["tokens", "questions", "right", "% by depth, oldest first", "other facts", "indexers", "read (s)", "ask (ms)"], rows))

@@ -65,26 +65,32 @@ def surprise(model, ids):                               # [T] -> [T - 1] float64
     return np.concatenate(nats)
 
 
-def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0, seed=0, progress=None):    # -> dict
-    """Read `tokens` of text with facts at all depths once, then ask for each from a copy of that same memory.
+def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0, haystacks=1, progress=None):  # -> dict
+    """Read `tokens` of text with facts at all depths once, then ask for each from a copy of that same memory; so many times.
 
     text [n] ids: repeated where it is shorter than the haystack. Right is an answer of which both tokens are. `others` more
     facts lie around that nobody asks for, `similar` of them one token away from another key. At the config's limit the
-    haystack is shorter by the room that a question takes.
+    haystack is shorter by the room that a question takes. Questions and seconds are those of one haystack; shares are of all.
     """
     tokens = min(tokens, model.config.max_seq_len - QUESTION)
-    rng = np.random.default_rng([seed, tokens])
-    marks = Marks.of(tokenizer)
+    found = [_search(model, tokenizer, text, tokens, questions, others, similar, seed, progress) for seed in range(haystacks)]
+    right, depth, read, asked, nbytes = (np.array(each) for each in zip(*found))
+    by_depth = [float(right[depth == part].mean()) for part in range(DEPTHS) if (depth == part).any()]
+    return {"tokens": tokens, "haystacks": haystacks, "questions": right.shape[1], "right": float(right.mean()),
+            "others": others, "similar": similar, "by_depth": by_depth, "prefill_seconds": float(np.median(read)),
+            "question_seconds": float(np.median(asked)), "cache_bytes": int(nbytes[0])}
+
+
+def _search(model, tokenizer, text, tokens, questions, others, similar, seed, progress):
+    """One haystack -> right [n] bool, depth [n] int, seconds to read it and to answer a question, bytes of its cache."""
+    rng, marks = np.random.default_rng([seed, tokens]), Marks.of(tokenizer)
     ids, facts = haystack(rng, text, marks, tokens, min(questions, tokens // 32), others, similar)
     cache, began = model.new_cache(), time.perf_counter()
     model.prefill(ids, cache, progress)
     read, began = time.perf_counter() - began, time.perf_counter()
-    right = np.array([_answers(model, cache, marks, text, fact, rng) for fact in facts])
-    asked = time.perf_counter() - began
-    part = np.array([fact.place for fact in facts]) * DEPTHS // tokens
-    return {"tokens": tokens, "questions": len(facts), "right": float(right.mean()), "others": others, "similar": similar,
-            "by_depth": [float(right[part == p].mean()) for p in range(DEPTHS) if (part == p).any()],
-            "prefill_seconds": read, "question_seconds": asked / len(facts), "cache_bytes": cache.nbytes}
+    right = [_answers(model, cache, marks, text, fact, rng) for fact in facts]
+    asked = (time.perf_counter() - began) / len(facts)
+    return right, [fact.place * DEPTHS // tokens for fact in facts], read, asked, cache.nbytes
 
 
 def _answers(model, cache, marks, text, fact, rng):     # -> bool
