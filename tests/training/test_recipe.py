@@ -7,7 +7,7 @@ import pytest
 
 from v4mini import Config, Refused
 from v4mini.training.feed import KINDS
-from v4mini.training.recipe import Recipe, Stage, general, mini, recipe_for
+from v4mini.training.recipe import Recipe, Stage, general, left_out, mini, recipe_for, without
 
 
 @pytest.mark.parametrize("name", ["mini", "tiny", Config.bench()], ids=["mini", "tiny", "bench"])
@@ -20,6 +20,20 @@ def test_recipes_can_be_written_down_and_told_apart(name):
         assert set(stage.mix) <= set(KINDS) and stage.rate_at(stage.steps - 1) > 0
         assert recipe.config_of(stage).vocab_size == recipe.config.vocab_size
         stage.settings("numpy")
+
+
+@pytest.mark.parametrize("part, other", [("index", "balance"), ("balance", "index")])
+def test_what_is_left_out_is_all_that_differs(part, other):
+    recipe = mini()
+    lesser = without(recipe, part)
+    assert left_out(recipe) == [] and left_out(lesser) == [part] and left_out(without(lesser, other)) == ["index", "balance"]
+    weights = {"index": "index_weight", "balance": "balance_weight"}
+    for stage, less in zip(recipe.stages, lesser.stages, strict=True):
+        assert getattr(less, weights[part]) == 0 < getattr(stage, weights[part])
+        assert dataclasses.replace(less, **{weights[part]: getattr(stage, weights[part])}) == stage
+    assert (lesser.bias_speed, recipe.bias_speed) == ((0.0 if part == "balance" else 0.01), 0.01)
+    with pytest.raises(Refused, match="without: expected index or balance, got 'mtp'"):
+        without(recipe, "mtp")
 
 
 def test_the_minis_layers_only_ever_grow_and_end_complete():

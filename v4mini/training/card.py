@@ -23,12 +23,14 @@ from v4mini.training.evaluate import (
     router_load,
     with_random_indexers,
 )
+from v4mini.training.recipe import left_out
 from v4mini.viz.tables import human_bytes, human_count, text_table
 from v4mini.weights.file import replacing
 from v4mini.weights.spec import tensors
 
 NAME = "card.json"
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
+WHAT = {"index": "the indexers' training; they stayed random", "balance": "the balance loss and the push on the routers' bias"}
 RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
 
 
@@ -52,7 +54,8 @@ def training_facts(run, lines, texts):  # Run, log lines, str -> dict
                            "seconds": sum(line["seconds"] for line in own), "losses": own[-1]["losses"]})
     corpus = run.feed.corpus
     return {"texts": texts, "text_bytes": corpus.nbytes, "text_tokens": len(corpus), "steps": run.step, "tokens": run.tokens,
-            "hours": run.seconds / 3600, "seed": run.recipe.seed, "stages": stages, "version": __version__,
+            "hours": run.seconds / 3600, "seed": run.recipe.seed, "without": left_out(run.recipe), "stages": stages,
+            "version": __version__,
             "machine": f"{platform.machine()}, Python {platform.python_version()}"}
 
 
@@ -127,9 +130,11 @@ def _trained_text(trained):
              ", ".join(f"{kind} {share:.0%}" for kind, share in s["mix"].items()), round(s["seconds"] / 60, 1),
              s["losses"].get("next"), s["losses"].get("mtp")] for s in trained["stages"]]
     table = text_table(["stage", "layers", "steps", "batch", "rows of", "minutes", "loss", "MTP"], rows)
+    lacks = "".join(f"\nLeft out, for contrast: {WHAT[part]}." for part in trained.get("without", []))
     return (f"Trained on {trained['texts']} ({human_bytes(trained['text_bytes'])}, {trained['text_tokens']:,} tokens)\n"
             f"and on rows made by rules: {trained['tokens']:,} tokens in {trained['steps']:,} steps, "
-            f"{trained['hours']:.2f} hours, seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}\n{table}")
+            f"{trained['hours']:.2f} hours, seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}"
+            f"{lacks}\n{table}")
 
 
 def _measured_text(measured):

@@ -76,6 +76,22 @@ class Recipe:
         return {**dataclasses.asdict(self), "config": self.config.to_dict()}
 
 
+WITHOUT = {"index": {"index_weight": 0.0}, "balance": {"balance_weight": 0.0}}
+
+
+def without(recipe, part):                              # Recipe, "index" | "balance" -> Recipe
+    """The same with one part left out, to see what it is for: indexers that nobody teaches, experts that nobody balances."""
+    if part not in WITHOUT:
+        raise Refused(f"without: expected {' or '.join(WITHOUT)}, got {part!r}.")
+    stages = tuple(dataclasses.replace(stage, **WITHOUT[part]) for stage in recipe.stages)
+    return dataclasses.replace(recipe, stages=stages, bias_speed=0.0 if part == "balance" else recipe.bias_speed)
+
+
+def left_out(recipe):                                   # -> [parts of WITHOUT]
+    """What such a recipe lacks."""
+    return [part for part in WITHOUT if recipe == without(recipe, part)]
+
+
 def recipe_for(name):                                   # "mini" | "tiny" | a Config -> Recipe
     """The recipe of that name, or the general one for any config."""
     if name == "mini":
