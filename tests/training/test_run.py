@@ -7,8 +7,8 @@ import pytest
 
 from v4mini import Refused
 from v4mini.training.corpus import Corpus
-from v4mini.training.recipe import Recipe, Stage
-from v4mini.training.step import loss_and_gradients
+from v4mini.training.recipe import Recipe, Stage, anticipating
+from v4mini.training.step import loss_and_gradients, routes_of
 
 
 def advance(run, steps):                                # -> log lines without times
@@ -135,3 +135,53 @@ def test_a_stage_that_waits_for_answers_ends_when_they_are_right(run_of, monkeyp
     assert run.is_stage_over
     run.enter_next_stage()
     assert run.number == 1 and run.stage_step == 0 and run.accuracy is None and run.config.n_layers == 4
+
+
+def ahead_by(run_of, small_recipe, steps):
+    return run_of(anticipating(small_recipe, steps))
+
+
+def test_with_anticipatory_routing_experts_are_chosen_by_the_model_of_before(run_of, small_recipe, monkeypatch):
+    """Step s learns from a batch of step s - 2, by routes that the parameters of then choose; steps 0 and 1 choose at once."""
+    from v4mini.training import run as module
+
+    run, asked = ahead_by(run_of, small_recipe, 2), []
+
+    def watched(config, params, batch, settings, routes=None):
+        asked.append((batch, routes))
+        return loss_and_gradients(config, params, batch, settings, routes)
+    monkeypatch.setattr(module, "loss_and_gradients", watched)
+    advance(run, 4)
+    run.enter_next_stage()                              # with layer 3, whose router is learned
+    asked.clear()
+    for step in range(6):
+        before, drawn = {name: values.copy() for name, values in run.params.items()}, len(run.ahead)
+        advance(run, 1)
+        assert (drawn, len(run.ahead)) == (min(step, 2, 6 - step), min(step + 1, 2, 5 - step))
+        if step + 2 < 6:                                # drawn in this step
+            later, routes = run.ahead[-1]
+            wanted = routes_of(run.config, before, later, run.stage.settings("numpy"))
+            assert routes.keys() == wanted.keys() and "layers.3" in routes and "mtp.0" in routes
+            for layer in routes:
+                np.testing.assert_array_equal(routes[layer], wanted[layer])
+            asked[step] += (later, routes)
+    assert [routes is None for _, routes, *_ in asked] == [True] * 2 + [False] * 4
+    for step in range(4):
+        assert asked[step + 2][0] is asked[step][2] and asked[step + 2][1] is asked[step][3]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 50])
+def test_batches_drawn_ahead_survive_a_stop(run_of, small_recipe, steps, tmp_path):
+    whole = ahead_by(run_of, small_recipe, steps)
+    lines = []
+    for step in range(1, 11):
+        lines += advance(whole, 1)
+        if step in (2, 7):
+            whole.save(tmp_path / f"{step}.safetensors")
+    assert whole.is_over and whole.ahead == [] and whole.tokens == 4 * 144 + 6 * 192
+    for step, done, stage in ((2, 2, 4), (7, 3, 6)):    # so many steps of the stage's are done
+        again = ahead_by(run_of, small_recipe, steps)
+        again.restore(tmp_path / f"{step}.safetensors")
+        assert len(again.ahead) == max(0, min(done + steps, stage) - max(done, steps))
+        assert advance(again, 10 - step) == lines[step:]
+        same_bits(whole, again)

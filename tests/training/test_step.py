@@ -13,7 +13,7 @@ from v4mini.shapes import Refused
 from v4mini.training import step as step_module
 from v4mini.training.batch import Batch
 from v4mini.training.parameters import leaves
-from v4mini.training.step import Settings, loss_and_gradients
+from v4mini.training.step import Settings, loss_and_gradients, routes_of
 from v4mini.training.tape import Tape
 from v4mini.weights.names import HfSlice, to_hf
 from v4mini.weights.random import random_tensors
@@ -192,3 +192,37 @@ def test_what_does_not_fit_is_refused():
     missing = {name: array for name, array in params.items() if name != "norm.weight"}
     with pytest.raises(Refused, match="norm.weight"):
         loss_and_gradients(config, missing, Batch.of([[1, 2, 3]]))
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_routes_of_the_same_moment_change_nothing_and_others_are_obeyed(engine, rng):
+    config = Config.tiny().replace(vocab_size=300)
+    params, settings = random_tensors(config), Settings(engine=engine)
+    batch = Batch.of([rng.integers(0, 300, n) for n in (40, 25)])
+    now = loss_and_gradients(config, params, batch, settings)
+    routes = routes_of(config, params, batch, settings)
+    same = loss_and_gradients(config, params, batch, settings, routes)
+    assert same.losses == now.losses and same.gradients.keys() == now.gradients.keys()
+    assert all(same.gradients[name].tobytes() == gradient.tobytes() for name, gradient in now.gradients.items())
+    learned = [layer for layer in range(config.n_layers) if not config.is_hash_layer(layer)]
+    assert sorted(routes) == [*(f"layers.{layer}" for layer in learned), "mtp.0"]
+    E = config.n_routed_experts
+    others = {layer: (chosen + 1) % E for layer, chosen in routes.items()}
+    moved = loss_and_gradients(config, params, batch, settings, others)
+    assert moved.losses["next"] != now.losses["next"]
+    for layer in moved.load:
+        np.testing.assert_array_equal(moved.load[layer], np.roll(now.load[layer], 1))
+
+
+def test_a_routers_gradient_is_right_for_experts_it_did_not_choose(rng):
+    """In float64 against nudges, as far as one step's loss goes: choices are fixed, weights are the router's own."""
+    config = Config.tiny().replace(vocab_size=300)
+    params = random_tensors(config)
+    batch = Batch.of([rng.integers(0, 300, 40)])
+    others = {layer: (chosen + 1) % config.n_routed_experts for layer, chosen in routes_of(config, params, batch, PLAIN).items()}
+    name = f"layers.{config.n_layers - 1}.ffn.gate.weight"
+    g = loss_and_gradients(config, params, batch, PLAIN, others).gradients[name]
+    way, h = rng.standard_normal(g.shape).astype(np.float32), np.float32(1e-2)
+    up, down = (loss_and_gradients(config, params | {name: params[name] + sign * h * way}, batch, PLAIN, others).losses["next"]
+                for sign in (1, -1))
+    assert np.vdot(g, way) == pytest.approx((up - down) / (2 * h), rel=0.02, abs=2e-4)

@@ -63,10 +63,11 @@ def test_train_resume_export_and_card(small, tmp_path):
 
 def test_what_was_left_out_is_written_down(small, tmp_path):
     out = tmp_path / "out"
-    assert run("train", "--config", small, "--out", out, "--without", "index", "--steps", 2, "--backend", "numpy").exit_code == 0
+    contrast = "--without", "index", "--anticipate", 2
+    assert run("train", "--config", small, "--out", out, *contrast, "--steps", 2, "--backend", "numpy").exit_code == 0
     other = run("train", "--config", small, "--out", out, "--resume", "--backend", "numpy")
     assert other.exit_code == 2 and "another recipe" in other.output
-    assert run("train", "--config", small, "--out", out, "--without", "index", "--resume", "--backend", "numpy").exit_code == 0
+    assert run("train", "--config", small, "--out", out, *contrast, "--resume", "--backend", "numpy").exit_code == 0
     assert "Left out, for contrast: the indexers' training; they stayed random." in run("card", out / "model").output
 
 

@@ -24,11 +24,13 @@ LENGTHS = "4096,65536"
               help="A tokenizer.json.  [default: the bundled one for mini, else a new one]")
 @click.option("--without", type=click.Choice(["index", "balance"]),
               help="Leave out what teaches the indexers, or what balances the experts: for contrast.")
+@click.option("--anticipate", default=0, metavar="STEPS", type=click.IntRange(0),
+              help="Anticipatory routing: experts are chosen by the model of so many steps before.  [default: 0, at once]")
 @click.option("--export", "export_to", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the model in the released format.  [default: OUT/model, once the recipe is done]")
 @backend_option
 @json_option
-def train(name, out, resume, steps, threads, tokenizer_path, without, export_to, backend, as_json):
+def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate, export_to, backend, as_json):
     """Train a model on this machine, on text that every Python brings along.
 
     Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
@@ -37,7 +39,7 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, export_to,
     from v4mini.training.loop import asked_to_stop
     from v4mini.training.loop import train as go_on
 
-    run, tokenizer_text = _open(name, out, resume, tokenizer_path, without, backend)
+    run, tokenizer_text = _open(name, out, resume, tokenizer_path, without, anticipate, backend)
     with asked_to_stop() as stop:
         is_done = go_on(run, out, steps, None if as_json else _teller(run.recipe), stop)
     _draw(out)
@@ -83,7 +85,7 @@ def _use(threads):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)             # read when NumPy and Numba are imported, which is below
 
 
-def _open(name, out, resume, tokenizer_path, without, backend):         # -> Run, text of its tokenizer.json
+def _open(name, out, resume, tokenizer_path, without, anticipate, backend):     # -> Run, text of its tokenizer.json
     from v4mini.text.stdlib import stdlib_texts
     from v4mini.text.tokenizer import Tokenizer
     from v4mini.training import recipe as recipes
@@ -93,6 +95,7 @@ def _open(name, out, resume, tokenizer_path, without, backend):         # -> Run
 
     recipe = recipes.recipe_for(name if name in ("mini", "tiny") else _config(name))
     recipe = recipes.without(recipe, without) if without else recipe
+    recipe = recipes.anticipating(recipe, anticipate) if anticipate else recipe
     begun = (out / NAME).exists()
     if resume and not begun:
         raise Refused(f"--resume: no {NAME} in {out}. Leave it out to begin.")

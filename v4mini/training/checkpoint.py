@@ -1,6 +1,7 @@
 """A training run on disk: one safetensors file, arrays and all numbers, complete or not there at all.
 
     params.NAME, muon.NAME, adamw.mean.NAME, adamw.square.NAME      arrays
+    ahead.N.batch.NAME, ahead.N.routes.LAYER                        batches drawn ahead, with anticipatory routing
     metadata "state"                                                JSON: the rest
 
 A new checkpoint takes the old one's name once all of it is on the disk. Going on from it gives the bits that never having

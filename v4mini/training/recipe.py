@@ -36,6 +36,7 @@ class Stage:
     index_weight: float = 1.0
     index_phase: str = "dense"
     quantise: str | None = None
+    anticipate: int = 0                 # learned routers choose so many steps before a batch is learnt from; 0: at once
 
     def rate_at(self, step):
         return rate_at(step, self.steps, self.rate, self.end_rate, self.warm_up, self.decay_steps)
@@ -90,6 +91,11 @@ def without(recipe, part):                              # Recipe, "index" | "bal
 def left_out(recipe):                                   # -> [parts of WITHOUT]
     """What such a recipe lacks."""
     return [part for part in WITHOUT if recipe == without(recipe, part)]
+
+
+def anticipating(recipe, steps):                        # Recipe, int -> Recipe
+    """The same with anticipatory routing throughout. The report does not say how far ahead V4 looked."""
+    return dataclasses.replace(recipe, stages=tuple(dataclasses.replace(stage, anticipate=steps) for stage in recipe.stages))
 
 
 def recipe_for(name):                                   # "mini" | "tiny" | a Config -> Recipe

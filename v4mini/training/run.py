@@ -12,6 +12,7 @@ import numpy as np
 from v4mini.inference.load import choose_backend
 from v4mini.model import Model
 from v4mini.shapes import Refused
+from v4mini.training.batch import Batch
 from v4mini.training.checkpoint import read_checkpoint, write_checkpoint
 from v4mini.training.facts import fact_row
 from v4mini.training.feed import Feed
@@ -19,7 +20,7 @@ from v4mini.training.first_values import first_values
 from v4mini.training.growth import grow
 from v4mini.training.optimisers import Optimisers, clip
 from v4mini.training.rules import choose_rules
-from v4mini.training.step import loss_and_gradients
+from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
 
 CHECKED_TOKENS = 2048       # of facts and questions, whenever the share of right answers is measured
@@ -38,6 +39,7 @@ class Run:
         self.feed = Feed(corpus, tokenizer, recipe.config, rng)
         self.number = self.stage_step = self.step = self.tokens = 0
         self.seconds, self.accuracy = 0.0, None         # wall clock of the loop around; answers right, when last checked
+        self.ahead = []                                 # [(Batch, its routes)], of steps to come: with anticipatory routing
         self.params = first_values(self.config, rng, self.counts)
         self.optimisers = self._fresh()
 
@@ -64,8 +66,8 @@ class Run:
     def learn(self, recall=False):                      # -> dict, a line for a log
         """One batch, one update. Raises Refused, with no parameter changed, if a loss or a gradient is no finite number."""
         began, stage = time.perf_counter(), self.stage
-        batch = self.feed.batch(stage)
-        found = loss_and_gradients(self.config, self.params, batch, stage.settings(self.engine, recall))
+        batch, routes = self._next()
+        found = loss_and_gradients(self.config, self.params, batch, stage.settings(self.engine, recall), routes)
         gradients, norm = clip(found.gradients, self.recipe.clip)
         if not np.isfinite([norm, *found.losses.values()]).all():
             raise Refused(self._what_is_not_finite(found))
@@ -76,6 +78,15 @@ class Run:
         return {"step": self.step, "stage": stage.name, "batch": len(batch.ids), "tokens": self.tokens,
                 "seconds": time.perf_counter() - began, "rate": rate, "norm": norm, "losses": found.losses, "load": load,
                 "recall": found.recall}
+
+    def _next(self):                                    # -> Batch, {layer: [T, K]} or None
+        """The batch of this step. One that will be needed `anticipate` steps later is drawn as well, and routed as of now."""
+        stage = self.stage
+        batch, routes = self.ahead.pop(0) if self.stage_step >= stage.anticipate > 0 else (self.feed.batch(stage), None)
+        if 0 < stage.anticipate < stage.steps - self.stage_step:
+            later = self.feed.batch(stage)
+            self.ahead.append((later, routes_of(self.config, self.params, later, stage.settings(self.engine))))
+        return batch, routes
 
     def _what_is_not_finite(self, found):
         odd = [f"the loss {name!r} is {value}" for name, value in found.losses.items() if not np.isfinite(value)][:1]
@@ -104,7 +115,7 @@ class Run:
     def enter_next_stage(self):
         """On to the next stage of the recipe; if that has more layers, they are put in and the optimisers begin anew."""
         before, layers = self.stage.layers, tuple(range(self.recipe.config.n_layers))
-        self.number, self.stage_step, self.accuracy = self.number + 1, 0, None
+        self.number, self.stage_step, self.accuracy, self.ahead = self.number + 1, 0, None, []
         if (before or layers) != (self.stage.layers or layers):
             self.params = grow(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers, self.counts)
             self.optimisers = self._fresh()
@@ -121,7 +132,7 @@ class Run:
         state = {"recipe": self.recipe.to_dict(), "texts": self._texts(), "feed": self.feed.state(),
                  "adamw_steps": self.optimisers.adamw.steps, "seconds": self.seconds, "accuracy": self.accuracy,
                  **{name: getattr(self, name) for name in ("number", "stage_step", "step", "tokens")}}
-        write_checkpoint(path, arrays | self.optimisers.state(), state)
+        write_checkpoint(path, arrays | self.optimisers.state() | _drawn_arrays(self.ahead), state)
 
     def restore(self, path):
         """Go on from a checkpoint of the same recipe over the same texts. Raises Refused for any other."""
@@ -138,7 +149,25 @@ class Run:
         for name, values in self.optimisers.state().items():
             values[...] = arrays[name]
         self.feed.restore(state["feed"])
+        self.ahead = _drawn(arrays)
 
     def _texts(self):                                   # enough to tell other texts and tokens
         ids = np.ascontiguousarray(self.feed.corpus.ids, "<i8")
         return {"tokens": len(ids), "crc32": zlib.crc32(ids.tobytes())}
+
+
+def _drawn_arrays(ahead):                               # [(Batch, {layer: [T, K]})] -> {name: array}
+    arrays = {}
+    for number, (batch, routes) in enumerate(ahead):
+        arrays |= {f"ahead.{number}.batch.{name}": array for name, array in vars(batch).items()}
+        arrays |= {f"ahead.{number}.routes.{layer}": chosen for layer, chosen in routes.items()}
+    return arrays
+
+
+def _drawn(arrays):                                     # the way back
+    found = {}
+    for name, array in arrays.items():
+        if name.startswith("ahead."):
+            _, number, kind, rest = name.split(".", 3)
+            found.setdefault(int(number), {"batch": {}, "routes": {}})[kind][rest] = array
+    return [(Batch(**found[number]["batch"]), found[number]["routes"]) for number in sorted(found)]

@@ -3,7 +3,7 @@
 Not here: what is done with gradients (the optimisers), batches (batch.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,15 +49,13 @@ class Step:
     recall: dict[int, float]
 
 
-def loss_and_gradients(config, params, batch, settings=None):           # {released name: float32 array}, Batch, Settings -> Step
-    """Run the batch forward and backward. Params are only read. Raises Refused for what does not fit the config."""
+def loss_and_gradients(config, params, batch, settings=None, routes=None):      # {released name: float32 array}, Batch -> Step
+    """Run the batch forward and backward. Params are only read. Raises Refused for what does not fit the config.
+
+    routes: from `routes_of`, to be asked instead of those that learned routers choose now (anticipatory routing).
+    """
     settings = settings or Settings()
-    check_parameters(config, params)
-    check_batch(config, batch)
-    engine, rules = choose_rules(settings.engine)
-    tape = Tape(engine, rules, settings.quantise, settings.index_phase == "sparse", settings.index_weight > 0, settings.recall)
-    tree, found = leaves(config, params, tape, settings.quantise)
-    model = Model(config, tree, tape)
+    tape, found, model = _ready(config, params, batch, settings, routes)
     losses = _forward(model, tape, batch, settings) | _side_losses(tape, settings)
     tape.play_back()
     weights = {"next": 1.0, "mtp": settings.mtp_weight, "balance": settings.balance_weight, "index": settings.index_weight}
@@ -66,6 +64,28 @@ def loss_and_gradients(config, params, batch, settings=None):           # {relea
     load, recall = ({_layer(config, layer): value for layer, value in values.items()} for values in (tape.load, tape.recall))
     recall = {layer: sum(hits) / sum(masses) for layer, pairs in recall.items() for hits, masses in [zip(*pairs)] if sum(masses)}
     return Step(losses, gradients, load, recall)
+
+
+def routes_of(config, params, batch, settings=None):    # -> {layer: [T, K] int64}
+    """Which experts learned routers choose for a batch: its way forward, and nothing more.
+
+    Anticipatory routing asks this some steps before the batch is learnt from. A router and the experts it sends tokens to then no
+    longer answer to each other within one step, which is how V4 came through spikes of its loss. Source: V4 report 4.2.
+    """
+    settings = replace(settings or Settings(), index_weight=0.0, recall=False)
+    tape, _, model = _ready(config, params, batch, settings)
+    _forward(model, tape, batch, settings)
+    return tape.chosen
+
+
+def _ready(config, params, batch, settings, routes=None):               # -> Tape, {name: Value}, Model
+    check_parameters(config, params)
+    check_batch(config, batch)
+    engine, rules = choose_rules(settings.engine)
+    tape = Tape(engine, rules, settings.quantise, settings.index_phase == "sparse", settings.index_weight > 0, settings.recall,
+                routes)
+    tree, found = leaves(config, params, tape, settings.quantise)
+    return tape, found, Model(config, tree, tape)
 
 
 def check_batch(config, batch):

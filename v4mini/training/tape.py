@@ -65,17 +65,19 @@ class Side:
 class Tape(Backend):
     """Runs like `engine`, remembers for `rules`. After the forward, seed gradients with add_gradient and call play_back.
 
+    routes: {layer: [T, K]}, experts to ask instead of those that learned routers would choose; `chosen` says who was asked.
     sparse: attention reads the indexer's picks, else all visible entries. teach: index scores learn from attention.
     watch: measure the indexer's recall. spans: the sequences on the token axis, for the balance loss (a model's MTP block has
     shorter ones, so they may be replaced between two runs).
     """
 
-    def __init__(self, engine, rules, simulate=None, sparse=True, teach=False, watch=False):
+    def __init__(self, engine, rules, simulate=None, sparse=True, teach=False, watch=False, routes=None):
         super().__init__(simulate)
         self.name = f"tape over {engine.name}, backward {rules.name}"
         self.engine, self.rules, self.sparse, self.teach, self.watch = engine, rules, sparse, teach, watch
         self.spans, self.steps = [], []
         self.index, self.balance, self.load, self.recall = [], [], {}, {}
+        self.routes, self.chosen = routes or {}, {}
 
     # ---- remembering ----
 
@@ -210,10 +212,12 @@ class Tape(Backend):
     # ---- experts ----
 
     def route(self, scores, route_scale, k, bias=None, chosen=None):
-        is_learned = chosen is None
+        is_learned, layer = chosen is None, None if bias is None else bias.name.split(".ffn.")[0]
+        if is_learned:
+            chosen = self.routes.get(layer)
         chosen, weights = self.engine.route(scores.data, route_scale, k, None if bias is None else bias.data, chosen)
         if is_learned:
-            layer = bias.name.split(".ffn.")[0]
+            self.chosen[layer] = chosen
             self.load[layer] = np.bincount(chosen.ravel(), minlength=scores.data.shape[1])
             value, g_scores = losses.balance(scores.data, chosen, self.spans)
             self.balance.append(Side(layer, self.record(value, (scores,), lambda g: (g * g_scores,)), 1.0))

@@ -36,12 +36,15 @@ def draw_cost(ax, tokens, parts, title):                # [n], {part: FLOPs [n]}
 
 def draw_million(ax, steps):                            # [{"from", "to", "tokens_per_second", "predicted_tokens_per_second"}]
     """Tokens a second in each doubling of the text, measured and predicted."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     ends = [step["to"] for step in steps]
     ax.plot(ends, [step["predicted_tokens_per_second"] for step in steps], color=ORANGE, ls=DASHES[1], marker=MARKS[1],
             mfc=PAPER, label="predicted from the FLOPs")
     ax.plot(ends, [step["tokens_per_second"] for step in steps], color=BLUE, ls=DASHES[0], marker=MARKS[0], label="measured")
     _tokens_axis(ax, ends)
     ax.set(yscale="log", ylabel="tokens per second", xlabel="text read so far (tokens)")
+    ax.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:,.0f}", minor_locator=NullLocator())
     ax.legend(loc="lower left")
 
 
