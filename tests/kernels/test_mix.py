@@ -41,9 +41,10 @@ def test_gates_that_are_shut_or_wide_open(normal):
         np.testing.assert_allclose(got, wanted, **OP)
 
 
-def test_streams_in_several_pieces_for_blas(normal, monkeypatch):
-    monkeypatch.setattr(mix, "PIECE", 16 * 4 * 8)
-    streams, hc = normal(37, 4, 8), parameters(normal, 4, 8)
+@pytest.mark.parametrize("M, D", [(4, 1100), (4, 6000)])
+def test_wide_streams_are_read_in_fewer_tokens(normal, M, D):
+    """Blocks of 16 tokens and not 64; 37 do not fill them."""
+    streams, hc = normal(37, M, D), parameters(normal, M, D)
     for got, wanted in zip(mix.hc_pre(streams, *hc, 3, 1e-6, 1e-6), numpy_mix.hc_pre(streams, *hc, 3, 1e-6, 1e-6)):
         np.testing.assert_allclose(got, wanted, **OP)
 

@@ -81,7 +81,7 @@ def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
         _attend_block(q, rows, sink, window, scale, entries, picks, visible, a, b, low, high, out)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, stop, low, high, out):
     """Tokens start..stop, heads low..high of: float32 q [T, H, hd], rows [P + T, hd], sink [H], entries [N, hd],
     int64 picks [T, K], visible [T] -> out [T, H, hd]

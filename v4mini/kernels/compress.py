@@ -39,7 +39,7 @@ def _pool_all(kv, score, ratio, before_kv, before_score, out):
         _pool(kv, score, ratio, before_kv, before_score, out, i, i + 1)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
     D = out.shape[1]
     own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block

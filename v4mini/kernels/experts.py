@@ -111,7 +111,7 @@ def _swiglu_all(gate, up, limit, weight, out):
         _swiglu(gate, up, limit, weight, out, block * ROWS, min(len(gate), (block + 1) * ROWS))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _swiglu(gate, up, limit, weight, out, start, stop):  # float32 [T, inter] twice, float, [T] -> out [T, inter]
     most = np.float32(limit)
     for t in range(start, stop):

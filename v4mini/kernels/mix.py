@@ -1,32 +1,35 @@
-"""Twins of ops/mix.py: reading, writing and mixing the residual streams, each token in one go.
+"""Twins of ops/mix.py: reading, writing and mixing the residual streams.
 
-The mixing product goes to BLAS in pieces small enough that the loops after it find the streams in the cache.
-Not here: the sub-layers between reading and writing (layers/block.py).
+Some tokens at a time, so that the streams come from memory once: their mixing product finds them in the cache, and so do the
+loops after it. Not here: the sub-layers between reading and writing (layers/block.py).
 """
-
-import math
 
 import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels import packed
 from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.vector import add_products, exp, turn
 
-PIECE = 1 << 17                 # numbers of the streams per BLAS call: 512 KiB
-LANES = 16                      # tokens whose Sinkhorn steps run side by side in vector registers
+BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
+LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
+WHOLE = 16                      # mixing products are rounded up to whole vectors
 SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
     """Twin of ops.mix.hc_pre. [T, M, D], ... -> u [T, D], post [T, M], comb [T, M, M]. Threads share out tokens."""
     T, M, D = streams.shape
+    expect_shape("hc fn", fn, (2 + M) * M, M * D, hint="Is it from another config?")
     expect_shape("hc base", base, (2 + M) * M, hint="Is it from another config?")
     expect_shape("hc scale", scale, 3, hint="Is it from another config?")
     u, post, comb = (np.empty(shape, np.float32) for shape in ((T, D), (T, M), (T, M, M)))
-    streams, base, scale = floats(streams), floats(base), floats(scale)
-    for piece, logits in _mixing(streams, fn, len(base)):
-        run = _pre if streams[piece].size < SERIAL else _pre_all
-        run(streams[piece], logits, base, scale, iters, eps, norm_eps, u[piece], post[piece], comb[piece])
+    given, settings = (floats(base), floats(scale)), (iters, np.float32(eps).item(), np.float32(norm_eps).item())
+    streams, flat = floats(streams), floats(streams).reshape(T, M * D)
+    if streams.size < SERIAL:
+        _pre(streams, _logits(flat, fn), *given, *settings, u, post, comb)
+    else:
+        _pre_all(streams, flat, floats(fn), *given, *settings, u, post, comb)
     return u, post, comb
 
 
@@ -45,60 +48,58 @@ def hc_post(y, streams, post, comb):                    # [T, D], [T, M, D], [T,
 def hc_head(streams, fn, base, scale, eps, norm_eps):   # [T, M, D] -> [T, D]
     """Twin of ops.mix.hc_head. Threads share out tokens."""
     T, M, D = streams.shape
+    expect_shape("hc fn", fn, M, M * D, hint="Is it from another config?")
     expect_shape("hc base", base, M, hint="Is it from another config?")
     expect_shape("hc scale", scale, 1, hint="Is it from another config?")
     u, streams, base, scale = np.empty((T, D), np.float32), floats(streams), floats(base), floats(scale)
-    for piece, logits in _mixing(streams, fn, M):
-        run = _head if streams[piece].size < SERIAL else _head_all
-        run(streams[piece], logits, base, scale, eps, norm_eps, u[piece])
+    run = _head if streams.size < SERIAL else _head_all
+    run(streams, _logits(streams.reshape(T, M * D), fn), base, scale, eps, norm_eps, u)
     return u
 
 
-def _mixing(streams, fn, n):                            # -> (slice of tokens, float32 [t, n]), before the norm
-    T, M, D = streams.shape
-    expect_shape("hc fn", fn, n, M * D, hint="Is it from another config?")
-    step = max(LANES, PIECE // max(1, M * D) // LANES * LANES)
-    flat = streams.reshape(T, M * D)
-    for start in range(0, T, step):
-        piece = slice(start, min(T, start + step))
-        logits = np.empty((piece.stop - start, n), np.float32)
-        if T == 1:
-            packed.dense_matvec(fn, flat[0], logits[0])
-        else:
-            np.matmul(flat[piece], fn.T, out=logits)
-        yield piece, logits
+def _logits(flat, fn):                                  # [T, M D], [n, M D] -> [T, n], before the norm
+    if len(flat) != 1:
+        return flat @ floats(fn).T
+    logits = np.empty((1, len(fn)), np.float32)
+    packed.dense_matvec(fn, flat[0], logits[0])
+    return logits
 
 
 @njit(parallel=True, cache=True)
-def _pre_all(streams, logits, base, scale, iters, eps, norm_eps, u, post, comb):
-    T = len(streams)
-    for block in prange((T + LANES - 1) // LANES):
-        a, b = block * LANES, min(T, (block + 1) * LANES)
-        _pre(streams[a:b], logits[a:b], base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
+def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb):
+    T, n = len(streams), len(fn)
+    turned = np.zeros((fn.shape[1], (n + WHOLE - 1) // WHOLE * WHOLE), np.float32)
+    turn(fn, turned)
+    step = max(WHOLE, min(LANES, BLOCK // fn.shape[1] // WHOLE * WHOLE))
+    for block in prange((T + step - 1) // step):
+        a, b = block * step, min(T, (block + 1) * step)
+        logits = np.zeros((b - a, turned.shape[1]), np.float32)
+        add_products(flat[a:b], turned, logits)
+        _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
 
 
 @njit(cache=True)
 def _pre(streams, logits, base, scale, iters, eps, norm_eps, u, post, comb):
     T, M, _ = streams.shape
-    lanes = np.empty((M, M, T), np.float32)             # tokens last: a loop over them fills vector registers
-    pre = np.empty(M, np.float32)
+    one, two, eps = np.float32(1), np.float32(2), np.float32(eps)
+    lanes = np.empty((2 + M, M, T), np.float32)         # tokens last: a loop over them fills vector registers
     for t in range(T):
         norm = _inverse_rms(streams[t], norm_eps)
-        # pre = sigmoid(mix[:M] * scale[0] + base[:M]) + eps;  post = 2 sigmoid(mix[M: 2M] * scale[1] + base[M: 2M])
-        for j in range(M):
-            pre[j] = _sigmoid(logits[t, j] * norm * scale[0] + base[j]) + np.float32(eps)
-            post[t, j] = np.float32(2) * _sigmoid(logits[t, M + j] * norm * scale[1] + base[M + j])
-        # comb = mix[2M:] * scale[2] + base[2M:]
-        for i in range(M):
+        for i in range(2 + M):
             for j in range(M):
-                n = (2 + i) * M + j
-                lanes[i, j, t] = logits[t, n] * norm * scale[2] + base[n]
-        _weighed_sum(pre, streams[t], u[t])
-    _sinkhorn(lanes, iters, np.float32(eps))
+                n = i * M + j
+                lanes[i, j, t] = logits[t, n] * norm * scale[min(i, 2)] + base[n]
+    # pre = sigmoid(mix[:M] * scale[0] + base[:M]) + eps;  post = 2 sigmoid(mix[M: 2M] * scale[1] + base[M: 2M])
+    _sigmoid(lanes[0], one, eps)
+    _sigmoid(lanes[1], two, np.float32(0))
+    # comb = sinkhorn(mix[2M:] * scale[2] + base[2M:])
+    _sinkhorn(lanes[2:], iters, eps)
     for t in range(T):
+        _weighed_sum(lanes[0, :, t], streams[t], u[t])
         for i in range(M):
+            post[t, i] = lanes[1, i, t]
             for j in range(M):
-                comb[t, i, j] = lanes[i, j, t]
+                comb[t, i, j] = lanes[2 + i, j, t]
 
 
 @njit(cache=True)
@@ -112,7 +113,7 @@ def _sinkhorn(comb, iters, eps):                        # [M, M, T] in place, as
             for j in range(1, M):
                 highest = max(highest, comb[i, j, t])
             for j in range(M):
-                comb[i, j, t] = math.exp(comb[i, j, t] - highest)
+                comb[i, j, t] = exp(comb[i, j, t] - highest)
     # comb = comb / row sum + eps;  comb = comb / (column sum + eps)
     _scale_rows(comb, sums, np.float32(0))
     for i in range(M):
@@ -125,7 +126,7 @@ def _sinkhorn(comb, iters, eps):                        # [M, M, T] in place, as
         _scale_columns(comb, sums, eps)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _scale_rows(comb, sums, eps):                       # comb = comb / (comb.sum(axis=2) + eps)
     M, _, T = comb.shape
     for i in range(M):
@@ -141,7 +142,7 @@ def _scale_rows(comb, sums, eps):                       # comb = comb / (comb.su
                 comb[i, j, t] *= sums[t]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _scale_columns(comb, sums, eps):                    # comb = comb / (comb.sum(axis=1) + eps)
     M, _, T = comb.shape
     for j in range(M):
@@ -191,16 +192,18 @@ def _head_all(streams, logits, base, scale, eps, norm_eps, u):
 @njit(cache=True)
 def _head(streams, logits, base, scale, eps, norm_eps, u):
     T, M, _ = streams.shape
-    weights = np.empty(M, np.float32)
+    lanes = np.empty((M, T), np.float32)
     for t in range(T):
-        # weights = sigmoid(mix * scale[0] + base) + eps
         norm = _inverse_rms(streams[t], norm_eps)
         for j in range(M):
-            weights[j] = _sigmoid(logits[t, j] * norm * scale[0] + base[j]) + np.float32(eps)
-        _weighed_sum(weights, streams[t], u[t])
+            lanes[j, t] = logits[t, j] * norm * scale[0] + base[j]
+    # weights = sigmoid(mix * scale[0] + base) + eps
+    _sigmoid(lanes, np.float32(1), np.float32(eps))
+    for t in range(T):
+        _weighed_sum(lanes[:, t], streams[t], u[t])
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN and infinity may not
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _inverse_rms(rows, eps):                            # [M, D] -> of all its numbers together
     M, D = rows.shape
     total = np.float32(0)
@@ -220,6 +223,8 @@ def _weighed_sum(weights, rows, out):                   # [M], [M, D] -> out [D]
             out[d] += weights[j] * rows[j, d]
 
 
-@njit(cache=True)
-def _sigmoid(x):                                        # float32; beyond 88 the exponential would overflow
-    return np.float32(1) / (np.float32(1) + np.float32(math.exp(min(-x, np.float32(88)))))
+@njit(cache=True, error_model="numpy")
+def _sigmoid(x, size, more):                            # x = size / (1 + exp(-x)) + more
+    for j in range(len(x)):
+        for t in range(x.shape[1]):
+            x[j, t] = size / (np.float32(1) + exp(-x[j, t])) + more

@@ -41,7 +41,7 @@ def _all_rows(x, weight, eps, out):                     # float32 [R, D], [D] or
         _rows(x, weight, eps, out, block * ROWS, min(len(x), (block + 1) * ROWS))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN and infinity may not
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not
 def _rows(x, weight, eps, out, start, stop):
     D = x.shape[1]
     for t in range(start, stop):

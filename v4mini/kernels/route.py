@@ -45,7 +45,7 @@ def _route_all(scores, route_scale, bias, is_given, chosen, weights):
         _route(scores, route_scale, bias, is_given, chosen, weights, block * TOKENS, min(T, (block + 1) * TOKENS))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):     # float32 [T, E] -> [T, K] twice
     E, K = scores.shape[1], chosen.shape[1]
     affinity, wish = np.empty(E, np.float32), np.empty(E, np.float32)

@@ -34,7 +34,7 @@ def exp(x):
 
 
 F32, LANES = ir.FloatType(), 16
-ROWS, COLUMNS = (4, 1), (4 * LANES, LANES, 1)           # block sizes; the largest has 16 vectors of sums, for 8 reads a step
+ROWS, COLUMNS = (4, 1), (4 * LANES, 2 * LANES, LANES, 1)       # block sizes; the largest has 16 vectors of sums, for 8 reads
 
 
 @intrinsic

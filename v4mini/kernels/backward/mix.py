@@ -1,16 +1,18 @@
-"""Twins of training/backward/mix.py: each token in one go, Sinkhorn's steps side by side for several tokens.
+"""Twins of training/backward/mix.py: some tokens at a time, so that the streams come from memory once.
 
-Not here: the derivations (training/backward/mix.py); products with fn (BLAS).
+Not here: the derivations (training/backward/mix.py).
 """
-
-import math
 
 import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.vector import add_products, exp, turn
 
-LANES = 64                      # tokens whose Sinkhorn steps run side by side in vector registers
+BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
+LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
+WHOLE = 16                      # mixing products are rounded up to whole vectors
+PARTS = 8                       # sums over tokens are made of so many, whatever the threads
 
 
 def hc_post(g, y, streams, post, comb):                 # -> g_y [T, D], g_streams [T, M, D], g_post [T, M], g_comb [T, M, M]
@@ -43,18 +45,15 @@ def hc_head(g, streams, hc, eps, norm_eps):             # [T, D], [T, M, D] -> g
 def _back(given, streams, hc, parts, iters, eps, norm_eps):         # parts: how many columns share one scale
     T, M, D = streams.shape
     fn, base, scale = map(floats, hc)
-    expect_shape("hc fn", fn, sum(parts), M * D, hint="Is it from another config?")
-    expect_shape("hc base", base, sum(parts), hint="Is it from another config?")
+    n = sum(parts)
+    expect_shape("hc fn", fn, n, M * D, hint="Is it from another config?")
+    expect_shape("hc base", base, n, hint="Is it from another config?")
     expect_shape("hc scale", scale, len(parts), hint="Is it from another config?")
-    streams = floats(streams)
-    flat = streams.reshape(T, M * D)
-    mix, scales = flat @ fn.T, np.repeat(scale, parts)
-    g_a, read, pull, g_logits = np.empty_like(mix), np.empty((T, M), np.float32), np.empty(T, np.float32), np.empty_like(mix)
-    _logits_back(*given, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull)
-    g_streams = (g_logits @ fn).reshape(T, M, D)
-    _streams_back(given[0], streams, read, pull, g_streams)
-    g_scale = np.add.reduceat((g_a * mix).sum(axis=0), np.cumsum((0, *parts[:-1])))
-    return g_streams, (g_logits.T @ flat, g_a.sum(axis=0), g_scale)
+    g_streams, g_fn, sums = np.empty((T, M, D), np.float32), np.zeros((PARTS, *fn.shape), np.float32), np.zeros((PARTS, 2, n))
+    _all_parts(*given, floats(streams), fn, base, np.repeat(scale, parts), iters, np.float32(eps).item(),
+               np.float32(norm_eps).item(), g_streams, g_fn, sums)
+    g_base, g_scales = np.float32(sums.sum(axis=0))
+    return g_streams, (g_fn.sum(axis=0), g_base, np.add.reduceat(g_scales, np.cumsum((0, *parts[:-1]))))
 
 
 @njit(parallel=True, cache=True)
@@ -95,19 +94,48 @@ def _dot(a, b):
 
 
 @njit(parallel=True, cache=True)
-def _logits_back(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull):
-    T = len(g_u)
-    for block in prange((T + LANES - 1) // LANES):
-        a, b = block * LANES, min(T, (block + 1) * LANES)
-        _logits_block(g_u[a:b], g_post[a:b], g_comb[a:b], streams[a:b], mix[a:b], base, scales, iters, np.float32(eps),
-                      np.float32(norm_eps), g_a[a:b], g_logits[a:b], read[a:b], pull[a:b])
+def _all_parts(g_u, g_post, g_comb, streams, fn, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
+    turned = np.zeros((fn.shape[1], (len(fn) + WHOLE - 1) // WHOLE * WHOLE), np.float32)
+    turn(fn, turned)
+    for part in prange(PARTS):
+        _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, np.float32(eps), np.float32(norm_eps),
+              g_streams, g_fn[part], sums[part])
+
+
+@njit(cache=True)
+def _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
+    """Every PARTS-th block of tokens: its rows of g_streams [T, M, D]; g_fn [n, M D] and sums [2, n] of base and scales grow."""
+    (T, M, _), (n, width) = streams.shape, fn.shape
+    step, columns = max(WHOLE, min(LANES, BLOCK // width // WHOLE * WHOLE)), turned.shape[1]
+    mix, g_a, across = np.empty((step, columns), np.float32), np.empty((step, n), np.float32), np.empty((n, step), np.float32)
+    g_logits, read, pull = np.empty((step, n), np.float32), np.empty((step, M), np.float32), np.empty(step, np.float32)
+    room = np.empty(2 * iters * step * n, np.float32)   # for every state of Sinkhorn's
+    for a in range(part * step, T, PARTS * step):
+        b = min(T, a + step)
+        t = b - a
+        flat, into = streams[a:b].reshape(t, width), g_streams[a:b]
+        mix[:] = 0
+        add_products(flat, turned, mix[:t])
+        _logits_block(g_u[a:b], g_post[a:b], g_comb[a:b], streams[a:b], mix[:t], base, scales, iters, eps, norm_eps, g_a[:t],
+                      g_logits[:t], read, pull, room)
+        # g_stream j = g_logits @ fn + pre_j g_u - pull stream j;  g_fn = g_logits.T @ stream
+        for i in range(t):
+            _stream_back(g_u[a + i], streams[a + i], read[i], pull[i], into[i])
+        add_products(g_logits[:t], fn, into.reshape(t, width))
+        turn(g_logits[:t], across)
+        add_products(across[:, :t], flat, g_fn)
+        for i in range(t):
+            for k in range(n):
+                sums[0, k] += g_a[i, k]
+                sums[1, k] += g_a[i, k] * mix[i, k]
 
 
 @njit(cache=True, error_model="numpy")
-def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull):
+def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull,
+                  room):
     """Up to LANES tokens: mix comes in before its norm and is left with it."""
     T, M, D = streams.shape
-    M2, n = g_comb.shape[1], mix.shape[1]               # 0 streams to mix: the head
+    M2, n = g_comb.shape[1], len(base)                  # 0 streams to mix: the head
     one = np.float32(1)
     rho, lanes, g = np.empty(T, np.float32), np.empty((M2, M2, T), np.float32), np.empty((M2, M2, T), np.float32)
     for t in range(T):
@@ -129,7 +157,7 @@ def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, n
                 k = (2 + i) * M + j
                 lanes[i, j, t], g[i, j, t] = mix[t, k] * scales[k] + base[k], g_comb[t, i, j]
     if M2:
-        _sinkhorn(g, lanes, iters, eps)
+        _sinkhorn(g, lanes, iters, eps, room)
     for t in range(T):
         for i in range(M2):
             for j in range(M2):
@@ -144,17 +172,17 @@ def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, n
 
 
 @njit(cache=True, error_model="numpy")
-def _sinkhorn(g, comb, iters, eps):                     # g, comb [M, M, T] in place: g of the result -> g of the logits
+def _sinkhorn(g, comb, iters, eps, room):               # g, comb [M, M, T] in place: g of the result -> g of the logits
     """Forward with every state and divisor kept, then back through each division."""
     M, _, T = comb.shape
-    kept, shares = np.empty((2 * iters, M, M, T), np.float32), np.empty((2 * iters, M, T), np.float32)
+    kept, shares = room[: 2 * iters * M * M * T].reshape(2 * iters, M, M, T), np.empty((2 * iters, M, T), np.float32)
     for i in range(M):
         for t in range(T):
             highest = comb[i, 0, t]
             for j in range(1, M):
                 highest = max(highest, comb[i, j, t])
             for j in range(M):
-                comb[i, j, t] = math.exp(comb[i, j, t] - highest)
+                comb[i, j, t] = exp(comb[i, j, t] - highest)
     for step in range(2 * iters):                       # rows, columns, rows, ...; the first is the softmax
         _divide(comb, step % 2, np.float32(0) if step == 0 else eps, shares[step])
         kept[step] = comb
@@ -212,22 +240,15 @@ def _divide_back(g, after, by_column, shares):          # g = (g - sum(g * after
                 line[t] = (line[t] - common[t]) * shares[i, t]
 
 
-@njit(parallel=True, cache=True)
-def _streams_back(g_u, streams, read, pull, g_streams):
-    for t in prange(len(g_u)):
-        _stream_back(g_u[t], streams[t], read[t], pull[t], g_streams[t])
-
-
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _stream_back(g_u, streams, read, pull, g_streams):
     M, D = streams.shape
     for j in range(M):
-        # g_stream j = g_logits @ fn + pre_j g_u - pull stream j
         into, mine = g_streams[j], streams[j]
         for d in range(D):
-            into[d] += read[j] * g_u[d] - pull * mine[d]
+            into[d] = read[j] * g_u[d] - pull * mine[d]
 
 
 @njit(cache=True, error_model="numpy")
-def _sigmoid(x):                                        # float32; beyond 88 the exponential would overflow
-    return np.float32(1) / (np.float32(1) + np.float32(math.exp(min(-x, np.float32(88)))))
+def _sigmoid(x):                                        # float32
+    return np.float32(1) / (np.float32(1) + exp(-x))
