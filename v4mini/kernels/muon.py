@@ -1,51 +1,83 @@
 """Twin of newton_schulz in training/muon.py: each matrix stays in its core's cache through all rounds.
 
-x x^T and its square are symmetric, so only the blocks on and above the diagonal are computed.
-Not here: Muon itself (training/muon.py), float64, which runs there too.
+A round multiplies x by a polynomial of x x^T, so the rounds can go on with x x^T alone: four small symmetric products instead of
+three that are as wide as x, and x itself is met twice in all. Of a symmetric matrix only the blocks on and above the diagonal
+are computed. Not here: Muon itself (training/muon.py), float64, which runs there too.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
 from v4mini.kernels.door import floats
 from v4mini.kernels.vector import add_products, turn
 
-ROWS = 32                       # rows of a symmetric matrix computed at a time
+ROWS = 16                       # rows of a symmetric matrix computed at a time
 
 
 def newton_schulz(matrices, rounds):                    # float32 [n, rows, columns], (a, b, c) of each round -> the same shape
     """Twin of training.muon.newton_schulz. Threads share out matrices."""
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    x = np.array(matrices.swapaxes(1, 2) if is_tall else matrices, np.float32, order="C")
-    _each(x, floats(np.array(rounds)))
-    return x.swapaxes(1, 2) if is_tall else x
+    out = np.empty(matrices.shape, np.float32)
+    _each(floats(matrices), floats(np.array(rounds)), get_num_threads(), out)
+    return out
 
 
 @njit(parallel=True, cache=True)
-def _each(matrices, rounds):                            # in place
-    n, m, width = matrices.shape
-    for i in prange(n):
-        x, spare, turned = matrices[i], np.empty((m, width), np.float32), np.empty((width, m), np.float32)
-        square, both = np.empty((m, m), np.float32), np.empty((m, m), np.float32)
-        _scale_to_one(x)
-        for a, b, c in rounds:
-            # x <- a x + (b s + c s s) x, with s = x x^T
-            turn(x, turned)
-            _symmetric_product(x, turned, square)
-            _symmetric_product(square, square, both)
-            for r in range(m):
-                for k in range(m):
-                    both[r, k] = b * square[r, k] + c * both[r, k]
-            for r in range(m):
-                for k in range(width):
-                    spare[r, k] = a * x[r, k]
-            add_products(both, x, spare)
-            for r in range(m):
-                for k in range(width):
-                    x[r, k] = spare[r, k]
+def _each(matrices, rounds, threads, out):
+    for part in prange(threads):
+        _some(matrices[part::threads], rounds, out[part::threads])
 
 
 @njit(cache=True)
+def _some(matrices, rounds, out):                       # one thread's share, in one piece of scratch memory
+    n, rows, columns = matrices.shape
+    m, width, half = min(rows, columns), max(rows, columns), (len(rounds) + 1) // 2
+    x, spare, turned = np.empty((m, width), np.float32), np.empty((m, width), np.float32), np.empty((width, m), np.float32)
+    small = np.empty((5, m, m), np.float32)
+    for i in range(n):
+        if rows > columns:                              # the smaller square is cheaper
+            turn(matrices[i], x)
+        else:
+            x[:] = matrices[i]
+        _scale_to_one(x)
+        # x x^T is computed anew halfway: rounding leaves it eigenvalues below 0, and those would grow without end
+        _some_rounds(x, turned, rounds[:half], small, spare)
+        _some_rounds(spare, turned, rounds[half:], small, x)
+        if rows > columns:
+            turn(x, out[i])
+        else:
+            out[i] = x
+
+
+@njit(cache=True)
+def _some_rounds(x, turned, rounds, small, out):        # -> out = all of p = a + b s + c s s, times x, with s = x x^T
+    """All these are polynomials of one s: they are symmetric, and may be multiplied in any order."""
+    m = len(x)
+    square, p, both, product, spare = small
+    turn(x, turned)
+    _symmetric_product(x, turned, square)
+    for n in range(len(rounds)):
+        a, b, c = rounds[n]
+        _symmetric_product(square, square, both)
+        for r in range(m):
+            for k in range(m):
+                p[r, k] = b * square[r, k] + c * both[r, k]
+            p[r, r] += a
+        if n == 0:
+            product[:] = p
+        else:
+            _symmetric_product(product, p, spare)
+            product, spare = spare, product
+        if n + 1 < len(rounds):                         # the next x x^T: p s p
+            _symmetric_product(p, square, both)
+            _symmetric_product(p, both, square)
+    if len(rounds) == 0:
+        out[:] = x
+        return
+    out[:] = 0
+    add_products(product, x, out)
+
+
+@njit(cache=True, error_model="numpy")
 def _scale_to_one(x):
     """The Frobenius norm becomes 1; the largest entry first, so that squares of tiny ones do not vanish. Zeros stay zeros."""
     largest, total = np.float32(0), np.float32(0)
@@ -67,12 +99,8 @@ def _scale_to_one(x):
 @njit(cache=True)
 def _symmetric_product(a, b, out):                      # [m, k] @ [k, m], known to be symmetric -> out [m, m]
     m = len(out)
-    for r in range(m):
-        for k in range(m):
-            out[r, k] = 0
+    out[:] = 0
     for start in range(0, m, ROWS):
         stop = min(m, start + ROWS)
         add_products(a[start:stop], b[:, start:], out[start:stop, start:])
-        for r in range(start, stop):
-            for k in range(stop, m):
-                out[k, r] = out[r, k]
+        turn(out[start:stop, stop:], out[stop:, start:stop])

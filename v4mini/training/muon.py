@@ -48,18 +48,23 @@ class Muon:
 
     def step(self, params, gradients, rate):
         """Update `params` in place. A tensor without a gradient took no part and stays as it is."""
-        for name, gradient in gradients.items():
-            if name in self.state:
-                moment = self.state[name]
-                moment *= moment.dtype.type(self.momentum)
-                moment += gradient
         for shape, members in self.stacks.items():
             members = [(name, rows) for name, rows in members if name in gradients]
             if not members:
                 continue
-            ahead = np.stack([self.momentum * self.state[name][rows] + gradients[name][rows] for name, rows in members])
+            ahead = np.empty((len(members), *shape), params[members[0][0]].dtype)
+            for (name, rows), look in zip(members, ahead):
+                self._look_ahead(self.state[name][rows], gradients[name][rows], look)
             size = ahead.dtype.type(rate * self.rms * max(shape) ** 0.5)
             for (name, rows), update in zip(members, self.newton_schulz(ahead, self.rounds)):
                 matrix = params[name][rows]
                 matrix *= matrix.dtype.type(1 - rate * self.decay)
-                matrix -= size * update
+                update *= size
+                matrix -= update
+
+    def _look_ahead(self, moment, gradient, out):       # M <- mu M + G;  out = mu M + G
+        momentum = moment.dtype.type(self.momentum)
+        moment *= momentum
+        moment += gradient
+        np.multiply(moment, momentum, out=out)
+        out += gradient
