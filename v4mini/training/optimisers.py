@@ -13,7 +13,7 @@ Not here: the formulas (muon.py, adamw.py).
 
 import numpy as np
 
-from v4mini.training.adamw import AdamW
+from v4mini.training.adamw import AdamW, update
 from v4mini.training.losses import update_bias
 from v4mini.training.muon import Muon, newton_schulz
 from v4mini.weights.spec import tensors
@@ -72,14 +72,14 @@ class Optimisers:
     vector_rate: AdamW's rate as a share of Muon's. V4 has 1, at a width 16 to 28 times the bundled model's.
     """
 
-    def __init__(self, config, params, vector_rate=1.0, bias_speed=0.001, newton_schulz=newton_schulz):
+    def __init__(self, config, params, vector_rate=1.0, bias_speed=0.001, newton_schulz=newton_schulz, update=update):
         by = {"muon": [], "adamw": [], "balance": [], None: []}
         for spec in tensors(config):
             by[learner(spec)].append(spec)
         self.vector_rate, self.bias_speed = vector_rate, bias_speed
         self.muon = Muon({spec.name: independent_rows(spec, config) for spec in by["muon"]}, params, decay=DECAY,
                          newton_schulz=newton_schulz)
-        self.adamw = AdamW({spec.name: decay_of(spec) for spec in by["adamw"]}, params)
+        self.adamw = AdamW({spec.name: decay_of(spec) for spec in by["adamw"]}, params, update=update)
         self.balanced = {spec.name: layer_of(spec.name, config) for spec in by["balance"]}
 
     def step(self, params, gradients, load, rate):

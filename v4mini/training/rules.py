@@ -1,12 +1,13 @@
 """The one list of what training computes beside a model's operations: NumPy behind each, Numba where it pays.
 
-Not here: the formulas (backward/, losses.py, muon.py), the loops (kernels/backward/, kernels/muon.py).
+Not here: the formulas (backward/, losses.py, muon.py, adamw.py), the loops (kernels/).
 """
 
 from functools import partial
 
 from v4mini.backend import Backend
 from v4mini.shapes import Refused
+from v4mini.training.adamw import update
 from v4mini.training.backward import attention, compress, experts, index, linear, mix, norm, rope, route
 from v4mini.training.losses import cross_entropy
 from v4mini.training.muon import newton_schulz
@@ -22,12 +23,12 @@ class Rules:
     compress, index_scores, route = map(staticmethod, (compress.compress, index.index_scores, route.route))
     attend_keeping, attend = map(staticmethod, (attention.attend_keeping, attention.attend))
     experts_keeping, experts = map(staticmethod, (experts.experts_keeping, experts.experts))
-    cross_entropy, newton_schulz = map(staticmethod, (cross_entropy, newton_schulz))
+    cross_entropy, newton_schulz, adamw = map(staticmethod, (cross_entropy, newton_schulz, update))
 
 
 def numba_rules():                                      # -> Rules
-    """The same with loops behind what is not a matrix product."""
-    from v4mini.kernels import experts as experts_forward
+    """The same with loops behind; products of linear layers stay with BLAS."""
+    from v4mini.kernels import adamw as adamw_loops
     from v4mini.kernels import muon as muon_loops
     from v4mini.kernels import rope as rope_forward
     from v4mini.kernels.backward import attention as attention_loops
@@ -38,17 +39,15 @@ def numba_rules():                                      # -> Rules
     from v4mini.kernels.backward import norm as norm_loops
 
     rules = Rules()
-    rules.name = "numba, products numpy (BLAS)"
+    rules.name = "numba, linear layers numpy (BLAS)"
     rules.rms_norm, rules.rms_unit = norm_loops.rms_norm, norm_loops.rms_unit
     rules.rope = lambda g, positions, freqs, inverse=False: rope_forward.rope(g, positions, freqs, not inverse)
     rules.hc_pre, rules.hc_post, rules.hc_head = mix_loops.hc_pre, mix_loops.hc_post, mix_loops.hc_head
     rules.compress = compress_loops.compress
-    rules.attend_keeping = partial(attention.attend_keeping, weigh=attention_loops.weigh)
-    rules.attend = partial(attention.attend, weigh_back=attention_loops.weigh_back)
-    rules.experts_keeping = partial(experts.experts_keeping, hidden=experts_forward.swiglu)
-    rules.experts = partial(experts.experts, swiglu=experts_loops.swiglu)
+    rules.attend_keeping, rules.attend = attention_loops.attend_keeping, attention_loops.attend
+    rules.experts_keeping, rules.experts = experts_loops.experts_keeping, experts_loops.experts
     rules.cross_entropy = partial(cross_entropy, each=losses_loops.surprise_of_each)
-    rules.newton_schulz = muon_loops.newton_schulz
+    rules.newton_schulz, rules.adamw = muon_loops.newton_schulz, adamw_loops.update
     return rules
 
 

@@ -121,8 +121,9 @@ class Run:
             self.optimisers = self._fresh()
 
     def _fresh(self):
-        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed,
-                          choose_rules(self.engine)[1].newton_schulz)
+        rules = choose_rules(self.engine)[1]
+        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed, rules.newton_schulz,
+                          rules.adamw)
 
     # ---- on disk ----
 

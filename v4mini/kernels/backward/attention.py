@@ -1,4 +1,4 @@
-"""Twins of the two steps between matrix products in training/backward/attention.py; the products themselves go to BLAS.
+"""Twins of training/backward/attention.py: a block's logits stay in one core's cache from the first product to the last.
 
 Not here: the derivation (training/backward/attention.py).
 """
@@ -6,41 +6,129 @@ Not here: the derivation (training/backward/attention.py).
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
 from v4mini.kernels.door import expect_shape, floats, plain
-from v4mini.kernels.vector import exp
+from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.shapes import Refused
 
+LANES = 16
+NEIGHBOURS = 16                 # tokens of a block: few keys are scored in vain
+TOGETHER = 32                   # blocks that keep what they add to rows and entries until all are done; it is added in order
 LOWEST = np.int32(-(2**31))
 
 
-def weigh(logits, seen, sink, scale):                   # [t, H, S], [t, S] bool, [H] -> weights [t, H, S], log_total [t, H]
-    """Twin of training.backward.attention.weigh; overwrites `logits`. Threads share out tokens."""
-    t, H, S = logits.shape
-    expect_shape("seen", seen, t, S)
+def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, watch=False):
+    """Twin of training.backward.attention.attend_keeping. Threads share out blocks of tokens."""
+    given, (T, H, hd) = _given(q, rows, sink, first, entries, picks, visible), q.shape
+    out, log_total = np.empty((T, H, hd), np.float32), np.empty((T, H), np.float32)
+    on_entries = np.zeros((T, len(entries) if watch else 0), np.float32)
+    _attend(*given, np.float32(scale).item(), get_num_threads(), out, log_total, on_entries)
+    return out, log_total, on_entries if watch else None
+
+
+def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_total):
+    """Twin of training.backward.attention.attend. Threads share out blocks of tokens."""
+    given = _given(q, rows, sink, first, entries, picks, visible)
+    expect_shape("g", g, *q.shape)
+    expect_shape("out", out, *q.shape)
+    expect_shape("log_total", log_total, *q.shape[:2])
+    g, out, log_total = floats(g), floats(out), floats(log_total)
+    shared = np.einsum("thd,thd->th", g, out)
+    g_q, g_rows, g_entries = np.empty(q.shape, np.float32), np.zeros(rows.shape, np.float32), np.zeros_like(given[4])
+    _attend_back(g, *given, np.float32(scale).item(), get_num_threads(), log_total, shared, g_q, g_rows, g_entries)
+    return g_q, g_rows, -(np.exp(sink - log_total) * shared).sum(axis=0), None if entries is None else g_entries
+
+
+def _given(q, rows, sink, first, entries, picks, visible):      # -> the same as kernels walk them; what is absent has no columns
+    T, H, hd = q.shape
+    expect_shape("rows", rows, T, hd)
     expect_shape("sink", sink, H)
-    logits, log_total = floats(logits), np.empty((t, H), np.float32)
-    _weigh(logits, plain(seen, np.bool_), floats(sink), float(scale), log_total)
-    return logits, log_total
-
-
-def weigh_back(logits, g_p, seen, log_total, shared, scale):
-    """Twin of training.backward.attention.weigh_back; overwrites `logits` and `g_p`. Threads share out tokens."""
-    t, H, S = logits.shape
-    for name, array in (("log_total", log_total), ("shared", shared)):
-        expect_shape(name, array, t, H)
-    expect_shape("seen", seen, t, S)
-    expect_shape("g_p", g_p, t, H, S)
-    logits, g_p = floats(logits), floats(g_p)
-    _weigh_back(logits, g_p, plain(seen, np.bool_), floats(log_total), floats(shared), float(scale))
-    return logits, g_p
+    expect_shape("first", first, T)
+    entries = np.empty((0, hd), np.float32) if entries is None else floats(entries)
+    expect_shape("entries", entries, len(entries), hd)
+    picks = np.empty((T, 0), np.int64) if picks is None else plain(picks, np.int64)
+    expect_shape("picks", picks, T, picks.shape[1])
+    visible = np.zeros(T, np.int64) if visible is None or picks.shape[1] else np.clip(visible, 0, len(entries)).astype(np.int64)
+    expect_shape("visible", visible, T)
+    if picks.size and not (picks.min() >= -1 and picks.max() < len(entries)):
+        raise Refused(f"picks: expected -1 to {len(entries) - 1}, got {picks.min()} to {picks.max()}.")
+    return floats(q), floats(rows), floats(sink), plain(first, np.int64), entries, picks, visible
 
 
 @njit(parallel=True, cache=True)
-def _weigh(logits, seen, sink, scale, log_total):
-    for t in prange(len(logits)):
-        for h in range(len(sink)):
-            log_total[t, h] = _softmax(logits[t, h], seen[t], np.float32(scale), sink[h])
+def _attend(q, rows, sink, first, entries, picks, visible, scale, threads, out, log_total, on_entries):
+    for part in prange(threads):                        # later tokens see more, so blocks are dealt
+        _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, np.float32(scale), out, log_total, on_entries)
+
+
+@njit(cache=True)
+def _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, scale, out, log_total, on_entries):
+    T, H, hd = q.shape
+    keys, turned, seen, weights, _, _ = _scratch(_widest(first) + len(entries), H, hd)
+    for start in range(part * NEIGHBOURS, T, threads * NEIGHBOURS):
+        some = slice(start, min(T, start + NEIGHBOURS))
+        R = (some.stop - start) * H
+        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, turned, seen)
+        _block(q[some], keys[:S], turned[: hd * S].reshape(hd, S), seen[:, :S], near, sink, scale, weights[: R * S].reshape(R, S),
+               out[some], log_total[some], on_entries[some])
+
+
+@njit(cache=True)
+def _widest(first):                                     # rows that a block's windows reach over, at most
+    T, width = len(first), 0
+    for start in range(0, T, NEIGHBOURS):
+        width = max(width, min(T, start + NEIGHBOURS) - first[start])
+    return width
+
+
+@njit(cache=True)
+def _scratch(S, H, hd):                                 # for one thread: keys, turned, seen, and three times a block's logits
+    S = (S + LANES - 1) // LANES * LANES
+    size = NEIGHBOURS * H * S
+    return (np.empty((S, hd), np.float32), np.empty(S * hd, np.float32), np.empty((NEIGHBOURS, S), np.bool_),
+            np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32))
+
+
+@njit(cache=True)
+def _keys_of(rows, first, entries, picks, visible, start, stop, keys, turned, seen):    # -> how many are window rows, S
+    """All keys that any token of start..stop sees: keys [S, hd], their transpose, and who sees which, seen [t, S].
+
+    S is rounded up to whole vectors, with keys of zeros that nobody sees.
+    """
+    hd, width, n = rows.shape[1], stop - first[start], 0
+    for token in range(start, stop):
+        n = max(n, visible[token])
+        for pick in picks[token]:
+            n = max(n, pick + 1)
+    S = (width + n + LANES - 1) // LANES * LANES
+    keys[:width], keys[width: width + n], keys[width + n: S] = rows[first[start]: stop], entries[:n], 0
+    turn(keys[:S], turned[: hd * S].reshape(hd, S))
+    for i in range(stop - start):
+        token, sees = start + i, seen[i]
+        sees[:S] = False
+        sees[first[token] - first[start]: token + 1 - first[start]] = True
+        sees[width: width + visible[token]] = True
+        for pick in picks[token]:
+            if pick >= 0:
+                sees[width + pick] = True
+    return width, S
+
+
+@njit(cache=True)
+def _block(q, keys, turned, seen, width, sink, scale, weights, out, log_total, on_entries):
+    """q [t, H, hd] meets keys [S, hd] -> weights [t H, S], out, log_total [t, H], and on_entries [t, n] grows."""
+    t, H, hd = q.shape
+    weights[:] = 0
+    add_products(q.reshape(t * H, hd), turned, weights)
+    for i in range(t):
+        for h in range(H):
+            row = weights[i * H + h]
+            log_total[i, h] = _softmax(row, seen[i], scale, sink[h])
+            for e in range(min(on_entries.shape[1], len(keys) - width)):
+                on_entries[i, e] += row[width + e]
+    out[:] = 0
+    add_products(weights, keys, out.reshape(t * H, hd))
 
 
 @njit(cache=True, error_model="numpy")
@@ -80,10 +168,59 @@ def _sum(x):
 
 
 @njit(parallel=True, cache=True)
-def _weigh_back(logits, g_p, seen, log_total, shared, scale):
-    for t in prange(len(logits)):
-        for h in range(logits.shape[1]):
-            _row_back(logits[t, h], g_p[t, h], seen[t], log_total[t, h], shared[t, h], np.float32(scale))
+def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, threads, log_total, shared, g_q, g_rows, g_entries):
+    T, step = len(q), TOGETHER * NEIGHBOURS
+    asked = np.empty((TOGETHER, _widest(first) + len(entries) + LANES, q.shape[2]), np.float32)
+    counts = np.zeros((TOGETHER, 2), np.int64)          # rows and entries that a block asked something of
+    for low in range(0, T, step):
+        high = min(T, low + step)
+        for part in prange(threads):
+            _some_blocks_back(low + part * NEIGHBOURS, high, threads, g, q, rows, first, entries, picks, visible,
+                              np.float32(scale), log_total, shared, g_q, asked, counts)
+        for start in range(low, high, NEIGHBOURS):
+            block, stop = (start - low) // NEIGHBOURS, min(T, start + NEIGHBOURS)
+            near, n = counts[block]
+            _add(asked[block, :near], g_rows[stop - near: stop])
+            _add(asked[block, near: near + n], g_entries[:n])
+
+
+@njit(cache=True)
+def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, visible, scale, log_total, shared, g_q, asked,
+                      counts):
+    (T, H, hd), N = q.shape, len(entries)
+    keys, turned, seen, p, g_logits, across = _scratch(_widest(first) + N, H, hd)
+    for start in range(low, high, threads * NEIGHBOURS):
+        some, block = slice(start, min(T, start + NEIGHBOURS)), start // NEIGHBOURS % TOGETHER
+        R = (some.stop - start) * H
+        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, turned, seen)
+        counts[block, 0], counts[block, 1] = near, min(N, S - near)
+        _block_back(g[some].reshape(R, hd), q[some].reshape(R, hd), H, keys[:S], turned[: hd * S].reshape(hd, S), seen, scale,
+                    log_total[some].reshape(R), shared[some].reshape(R), p[: R * S].reshape(R, S),
+                    g_logits[: R * S].reshape(R, S), across[: R * S].reshape(S, R), g_q[some].reshape(R, hd), asked[block, :S])
+
+
+@njit(cache=True)
+def _add(x, total):
+    for i in range(len(x)):
+        for d in range(x.shape[1]):
+            total[i, d] += x[i, d]
+
+
+@njit(cache=True)
+def _block_back(g, q, heads, keys, turned, seen, scale, log_total, shared, p, g_logits, across, g_q, g_keys):
+    """Tokens and heads are R rows of q and g [R, hd] -> g_q [R, hd], and what they ask of their keys: g_keys [S, hd]."""
+    p[:], g_logits[:] = 0, 0
+    add_products(q, turned, p)
+    add_products(g, turned, g_logits)
+    for r in range(len(q)):
+        _row_back(p[r], g_logits[r], seen[r // heads], log_total[r], shared[r], scale)
+    # g_q = g_logits @ keys;  g_keys = g_logits.T @ q + p.T @ g
+    g_q[:], g_keys[:] = 0, 0
+    add_products(g_logits, keys, g_q)
+    turn(g_logits, across)
+    add_products(across, q, g_keys)
+    turn(p, across)
+    add_products(across, g, g_keys)
 
 
 @njit(cache=True, error_model="numpy")

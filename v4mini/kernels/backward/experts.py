@@ -1,31 +1,168 @@
-"""Twin of the step between matrix products in training/backward/experts.py. Not here: the products (BLAS), the derivation."""
+"""Twins of training/backward/experts.py: each expert's tokens some rows at a time, from one product to the next in the cache.
+
+Not here: the derivation, which tokens are whose (both training/backward/experts.py).
+"""
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import exp
+from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.experts import swiglu
+from v4mini.kernels.vector import add_products, exp, turn
 
-ROWS = 16                       # rows a thread takes at a time
+ROWS = 64                       # tokens of a block
+STRIP = 32                      # rows of a gradient that one thread makes at a time
 
 
-def swiglu(g, gate, up, limit, weight):                 # [n, inter] three times, [n] -> g_gate, g_up, g_weight [n]
-    """Twin of training.backward.experts.swiglu. Threads share out rows."""
-    n, inter = gate.shape
-    for name, array in (("g", g), ("up", up)):
-        expect_shape(name, array, n, inter)
-    expect_shape("weight", weight, n)
+def experts_keeping(x, groups, weight, pool, limit, rounded):       # -> y [T, D], (gate, up, h)
+    """Twin of training.backward.experts.experts_keeping. Threads share out blocks of rows."""
+    n, (D, inter) = len(groups.tokens), _sizes(x, groups, weight, pool)
+    w1, w2, w3 = map(_turned, pool)
+    gate, up, z = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty((n, D), np.float32)
+    blocks, threads = _blocks(groups.starts), get_num_threads()
+    _up(floats(x), plain(groups.tokens, np.int64), blocks, w1, w3, threads, gate, up)
+    h = rounded(swiglu(gate, up, limit, weight))
+    _down(floats(h), blocks, w2, threads, z)
+    return _sum(z, groups.place), (gate, up, h)
+
+
+def experts(g, x, groups, weight, pool, limit, kept):   # -> g_x [T, D], g_weight [n], (g_w1, g_w2, g_w3), each [E, ...]
+    """Twin of training.backward.experts.experts. Threads share out blocks of rows, then rows of the gradients."""
+    n, (D, inter) = len(groups.tokens), _sizes(x, groups, weight, pool)
+    expect_shape("g", g, *x.shape)
+    (gate, up, h), (w1, w2, w3) = map(floats, kept), (np.stack(part).astype(np.float32, copy=False) for part in pool)
+    rows, g_rows, g_x = (np.empty((n, D), np.float32) for _ in range(3))
     g_gate, g_up, g_weight = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty(n, np.float32)
-    limit = float(limit) if limit > 0 else np.inf
-    _all_rows(floats(g), floats(gate), floats(up), limit, floats(weight), g_gate, g_up, g_weight)
-    return g_gate, g_up, g_weight
+    tokens, blocks, limit = plain(groups.tokens, np.int64), _blocks(groups.starts), float(limit) if limit > 0 else np.inf
+    _back(floats(g), floats(x), tokens, blocks, w1, w2, w3, gate, up, floats(weight), limit, get_num_threads(), rows, g_rows,
+          g_gate, g_up, g_weight, g_x)
+    parts = tuple(_gradients(groups.starts, *pair) for pair in ((g_gate, rows), (g_rows, h), (g_up, rows)))
+    return _sum(g_x, groups.place), g_weight, parts
+
+
+def _sizes(x, groups, weight, pool):                    # -> D, inter
+    (T, D), inter = x.shape, pool[0][0].shape[0]
+    expect_shape("place", groups.place, T, groups.place.shape[1])
+    expect_shape("weight", weight, len(groups.tokens))
+    for part, shape in zip(pool, ((inter, D), (D, inter), (inter, D))):
+        for matrix in part:
+            expect_shape("expert", matrix, *shape, hint="Is it another model's?")
+    return D, inter
+
+
+def _blocks(starts):                                    # [E + 1] -> [blocks, 3]: an expert, and from where to where its rows go
+    return np.array([(e, row, min(stop, row + ROWS)) for e, (start, stop) in enumerate(zip(starts.tolist(), starts[1:].tolist()))
+                     for row in range(start, stop, ROWS)], np.int64).reshape(-1, 3)
+
+
+def _turned(matrices):                                  # E of [a, b] -> [E, b, a]
+    out = np.empty((len(matrices), *matrices[0].shape[::-1]), np.float32)
+    for matrix, turned in zip(matrices, out):
+        _turn(floats(matrix), turned)
+    return out
+
+
+def _sum(z, place):                                     # [n, D], [T, K] -> [T, D]: each token's rows added up, in their order
+    if place.shape[1] == 1:
+        return z if len(z) and (place[:, 0] == np.arange(len(z))).all() else z[place[:, 0]]
+    y = np.empty((len(place), z.shape[1]), np.float32)
+    _collect(z, plain(place, np.int64), y)
+    return y
+
+
+def _gradients(starts, g, x):                           # [E + 1], [n, a], [n, b] -> [E, a, b]; 0 for an expert that nobody chose
+    out = np.empty((len(starts) - 1, g.shape[1], x.shape[1]), np.float32)
+    _products(plain(starts, np.int64), g, x, get_num_threads(), out)
+    return out
+
+
+@njit(cache=True)
+def _turn(matrix, out):
+    turn(matrix, out)
 
 
 @njit(parallel=True, cache=True)
-def _all_rows(g, gate, up, limit, weight, g_gate, g_up, g_weight):
-    for block in prange((len(g) + ROWS - 1) // ROWS):
-        for t in range(block * ROWS, min(len(g), (block + 1) * ROWS)):
-            g_weight[t] = _row(g[t], gate[t], up[t], np.float32(limit), weight[t], g_gate[t], g_up[t])
+def _collect(z, place, y):
+    for t in prange(len(place)):
+        for d in range(z.shape[1]):
+            y[t, d] = z[place[t, 0], d]
+        for k in range(1, place.shape[1]):
+            for d in range(z.shape[1]):
+                y[t, d] += z[place[t, k], d]
+
+
+@njit(parallel=True, cache=True)
+def _up(x, tokens, blocks, w1, w3, threads, gate, up):
+    for part in prange(threads):
+        _some_up(x, tokens, blocks[part::threads], w1, w3, gate, up)
+
+
+@njit(cache=True)
+def _some_up(x, tokens, blocks, w1, w3, gate, up):      # w [E, D, inter]
+    rows = np.empty((ROWS, x.shape[1]), np.float32)
+    for e, a, b in blocks:
+        _gather(x, tokens[a:b], rows)
+        for weight, out in ((w1[e], gate[a:b]), (w3[e], up[a:b])):
+            out[:] = 0
+            add_products(rows[: b - a], weight, out)
+
+
+@njit(cache=True)
+def _gather(x, tokens, rows):                           # x[tokens] -> rows
+    for i in range(len(tokens)):
+        for d in range(x.shape[1]):
+            rows[i, d] = x[tokens[i], d]
+
+
+@njit(parallel=True, cache=True)
+def _down(h, blocks, w2, threads, z):
+    for part in prange(threads):
+        for e, a, b in blocks[part::threads]:
+            z[a:b] = 0
+            add_products(h[a:b], w2[e], z[a:b])
+
+
+@njit(parallel=True, cache=True)
+def _back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, threads, rows, g_rows, g_gate, g_up, g_weight, g_x):
+    for part in prange(threads):
+        _some_back(g, x, tokens, blocks[part::threads], w1, w2, w3, gate, up, weight, np.float32(limit), rows, g_rows, g_gate,
+                   g_up, g_weight, g_x)
+
+
+@njit(cache=True)
+def _some_back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight, g_x):
+    g_hidden = np.empty((ROWS, gate.shape[1]), np.float32)
+    for e, a, b in blocks:
+        _gather(x, tokens[a:b], rows[a:b])
+        _gather(g, tokens[a:b], g_rows[a:b])
+        # g_h = g @ w2;  g_x = g_gate @ w1 + g_up @ w3
+        g_hidden[:] = 0
+        add_products(g_rows[a:b], w2[e], g_hidden[: b - a])
+        for i in range(a, b):
+            g_weight[i] = _row(g_hidden[i - a], gate[i], up[i], limit, weight[i], g_gate[i], g_up[i])
+        g_x[a:b] = 0
+        add_products(g_gate[a:b], w1[e], g_x[a:b])
+        add_products(g_up[a:b], w3[e], g_x[a:b])
+
+
+@njit(parallel=True, cache=True)
+def _products(starts, g, x, threads, out):
+    for part in prange(threads):
+        _some_products(part, threads, starts, g, x, out)
+
+
+@njit(cache=True)
+def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert's rows
+    E, height, _ = out.shape
+    across, strips = np.empty((STRIP, ROWS), np.float32), (height + STRIP - 1) // STRIP
+    for unit in range(part, E * strips, threads):
+        e, low = unit // strips, unit % strips * STRIP
+        high = min(height, low + STRIP)
+        out[e, low:high] = 0
+        for a in range(starts[e], starts[e + 1], ROWS):
+            b = min(starts[e + 1], a + ROWS)
+            turn(g[a:b, low:high], across)
+            add_products(across[: high - low, : b - a], x[a:b], out[e, low:high])
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not

@@ -83,7 +83,7 @@ class Groups:
         return g_weights
 
 
-def experts_keeping(x, groups, weight, pool, limit, rounded, hidden=hidden):       # -> y [T, D], (gate, up, h)
+def experts_keeping(x, groups, weight, pool, limit, rounded):                 # -> y [T, D], (gate, up, h)
     """ops.experts.experts. pool: the dense w1, w2, w3 of all experts; weight [n]; rounded(h) is what the product w2 sees."""
     w1, w2, w3 = pool
     rows = groups.rows(x)
@@ -92,7 +92,7 @@ def experts_keeping(x, groups, weight, pool, limit, rounded, hidden=hidden):    
     return groups.sum(groups.products(h, w2)), (gate, up, h)
 
 
-def experts(g, x, groups, weight, pool, limit, kept, swiglu=swiglu):
+def experts(g, x, groups, weight, pool, limit, kept):
     """y = sum over a token's experts of W2 h(W1 x, W3 x): -> g_x [T, D], g_weight [n], (g_w1, g_w2, g_w3), each [E, ...].
 
     Per expert as linear, swiglu, linear; a token's row collects what its experts send back.

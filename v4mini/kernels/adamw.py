@@ -1,0 +1,41 @@
+"""Twin of update in training/adamw.py: one pass over a tensor instead of a dozen.
+
+Not here: AdamW itself (training/adamw.py), float64, which runs there too.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from v4mini.kernels.door import expect_shape, floats
+
+PIECE = 1 << 14                 # numbers a thread takes at a time
+SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
+
+
+def update(values, gradient, mean, square, betas, size, unbias, shrink, eps):
+    """Twin of training.adamw.update. Threads share out numbers. values, mean and square must be plain: they are written to."""
+    flat = []
+    for name, array in (("values", values), ("gradient", gradient), ("mean", mean), ("square", square)):
+        expect_shape(name, array, *values.shape)
+        flat.append(floats(array).reshape(-1))
+    assert all(np.shares_memory(one, array) for one, array in zip((flat[0], *flat[2:]), (values, mean, square)) if array.size)
+    run = _some if values.size < SERIAL else _all
+    run(*flat, *map(float, (*betas, size, unbias, shrink, eps)))
+
+
+@njit(parallel=True, cache=True)
+def _all(values, gradient, mean, square, beta1, beta2, size, unbias, shrink, eps):
+    for piece in prange((len(values) + PIECE - 1) // PIECE):
+        some = slice(piece * PIECE, min(len(values), (piece + 1) * PIECE))
+        _some(values[some], gradient[some], mean[some], square[some], beta1, beta2, size, unbias, shrink, eps)
+
+
+@njit(cache=True, error_model="numpy")
+def _some(values, gradient, mean, square, beta1, beta2, size, unbias, shrink, eps):
+    new1, new2 = np.float32(1 - beta1), np.float32(1 - beta2)
+    size, unbias, shrink, eps = np.float32(size), np.float32(unbias), np.float32(shrink), np.float32(eps)
+    for i in range(len(values)):
+        g = gradient[i]
+        mean[i] += new1 * (g - mean[i])
+        square[i] += new2 * (g * g - square[i])
+        values[i] = values[i] * shrink - size * mean[i] / (np.sqrt(square[i]) * unbias + eps)
