@@ -1,7 +1,7 @@
 """A step of training beside Hugging Face: the same weights, rows and loss; forward, backward and update.
 
-Ours updates with Muon and AdamW, as V4 was trained; Hugging Face's model with torch's AdamW. The loss is that of the next token
-alone, and CSA layers read what their indexers pick, since transformers has no other loss and no other way.
+Ours updates with Muon and AdamW, as V4 was trained, and once more with AdamW alone, as Hugging Face's model does here. The loss
+is that of the next token, and CSA layers read what their indexers pick: transformers has no other loss and no other way.
 Not here: inference (race.py, worker.py), printing (cli/).
 """
 
@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -18,6 +19,7 @@ from v4mini.bench.worker import peak_bytes
 from v4mini.config import Config
 from v4mini.shapes import Refused
 from v4mini.weights.random import random_tensors
+from v4mini.weights.spec import tensors
 
 RATE = 1e-5
 WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a processor; it is given the faster one
@@ -25,7 +27,9 @@ WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a 
 
 @dataclass(frozen=True)
 class TrainLap:
-    """One engine on one batch. Seconds are medians over whole steps after warming up; `loss` is that of the first step."""
+    """One engine on one batch; "+adamw" behind its name: without Muon.
+
+    Seconds are medians over whole steps after warming up; `loss` is that of the first step."""
 
     model: str
     rows: int
@@ -96,18 +100,28 @@ class _Ours:
     how = ""
 
     def __init__(self, config, engine, ids):
+        from v4mini.training.adamw import AdamW
         from v4mini.training.batch import Batch
-        from v4mini.training.optimisers import Optimisers
+        from v4mini.training.optimisers import Optimisers, decay_of, learner
         from v4mini.training.rules import choose_rules
         from v4mini.training.step import Settings
 
         self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
-        self.optimisers = Optimisers(config, self.params, newton_schulz=choose_rules(engine)[1].newton_schulz)
+        engine, _, alone = engine.partition("+")
+        rules = choose_rules(engine)[1]
+        if alone:
+            decay = {spec.name: decay_of(spec) for spec in tensors(config) if learner(spec) in ("muon", "adamw")}
+            self._update = partial(AdamW(decay, self.params, update=rules.adamw).step, self.params)
+        else:
+            both = Optimisers(config, self.params, newton_schulz=rules.newton_schulz, update=rules.adamw)
+            self._update = lambda gradients, rate: both.step(self.params, gradients, {}, rate)
         self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False,
                                  engine=engine)
 
     def warm(self):
-        return self.step()
+        """Once to compile, twice to touch all memory."""
+        first, *_ = [self.step() for _ in range(3)]
+        return first
 
     def step(self):
         from v4mini.training.step import loss_and_gradients
@@ -115,7 +129,7 @@ class _Ours:
         started = time.perf_counter()
         found = loss_and_gradients(self.config, self.params, self.batch, self.settings)
         between = time.perf_counter()
-        self.optimisers.step(self.params, found.gradients, found.load, RATE)
+        self._update(found.gradients, RATE)
         ended = time.perf_counter()
         return {"seconds": ended - started, "update_seconds": ended - between, "loss": float(found.losses["next"])}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config, Refused
-from v4mini.cli.front import backend_option, json_option, main
+from v4mini.cli.front import backend_option, before_numpy, json_option, main
 from v4mini.viz.tables import human_bytes, text_table
 
 
@@ -88,28 +88,31 @@ def _lap_text(lap):
 def bench_train(models, batches, against, repeats, as_json):
     """Seconds of a training step: forward, backward, update; float32, next-token loss.
 
-    Ours updates with Muon, Hugging Face's model with AdamW: so the update is also told apart.
+    Ours updates with Muon, as V4 does, and in another run with AdamW, as Hugging Face's model here.
     """
+    before_numpy(is_training=True)
     from v4mini.bench.train import ratios, train_configs, train_race
 
+    ours = ["numba", "numba+adamw"]
     configs, laps = {name: config for name, config in train_configs().items() if not models or name in models}, []
-    for lap in train_race(configs, _batches(batches), ["numba", *against], repeats):
+    for lap in train_race(configs, _batches(batches), [*ours, *against], repeats):
         laps.append(lap)
         if sys.stderr.isatty():
             click.echo(f"{lap.model}  {lap.rows} x {lap.length}  {lap.engine}: {lap.failure or f'{lap.seconds:.2f} s'}", err=True)
-    faster = {name: ratios(laps, "numba", name) for name in against}
+    faster = {(mine, name): ratios(laps, mine, name) for name in against for mine in ours}
     if as_json:
         click.echo(json.dumps({"laps": [vars(lap) for lap in laps],
-                               "ratios": [{"against": name, "model": m, "rows": r, "length": n, "times": times}
-                                          for name, cases in faster.items() for (m, r, n), times in cases.items()]}, indent=1))
+                               "ratios": [{"ours": mine, "against": name, "model": m, "rows": r, "length": n, "times": times}
+                                          for (mine, name), cases in faster.items()
+                                          for (m, r, n), times in cases.items()]}, indent=1))
         return
     click.echo(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
                           [[lap.model, f"{lap.rows} x {lap.length}", f"{lap.engine} {lap.how}".strip(), lap.seconds,
                             lap.update_seconds,
                             lap.tokens_per_second, lap.loss, lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
-    for name, cases in faster.items():
+    for (mine, name), cases in faster.items():
         for (m, r, n), times in cases.items():
-            click.echo(f"training {m} on {r} x {n} tokens: numba is {times:.1f} times as fast as {name}")
+            click.echo(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name}")
 
 
 def _batches(text):                                     # "4x512,2x1024" -> [(4, 512), (2, 1024)]

@@ -3,6 +3,7 @@
 Not here: any command.
 """
 
+import os
 import sys
 
 import click
@@ -39,6 +40,16 @@ def main():
 
     Start with `v4mini tour`, then `v4mini lab`.
     """
+
+
+def before_numpy(threads=None, is_training=False):
+    """Tell libraries how many threads to use, and how; they ask once, when NumPy is imported."""
+    for library in ("OPENBLAS", "MKL", "OMP", "NUMBA", "VECLIB_MAXIMUM") if threads else ():
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    if is_training:
+        # OpenBLAS's threads wait for more by spinning, 2^26 clock ticks by default, on the core that the next kernel needs.
+        # Reading text, the next thing is mostly another product, and spinning pays.
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 
 def data_folder():

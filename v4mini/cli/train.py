@@ -1,14 +1,13 @@
 """train, card: make a model here, and see what one can do. Not here: the training (training/)."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import backend_option, data_folder, json_option, main
+from v4mini.cli.front import backend_option, before_numpy, data_folder, json_option, main
 
 SOURCE = "the standard library of Python {}.{}, without the modules held out"
 LENGTHS = "4096,65536"
@@ -35,7 +34,7 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
 
     Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
     """
-    _use(threads)
+    before_numpy(threads, is_training=True)
     from v4mini.training.loop import asked_to_stop
     from v4mini.training.loop import train as go_on
 
@@ -64,7 +63,7 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
 @json_option
 def card(path, measure, lengths, crowded, untrained, questions, times, threads, backend, as_json):
     """What the model in PATH was trained on, and what it can do."""
-    _use(threads)
+    before_numpy(threads)
     from v4mini.training.card import card_text, read_card, write_card
 
     if measure:
@@ -76,13 +75,6 @@ def card(path, measure, lengths, crowded, untrained, questions, times, threads, 
     else:
         found = read_card(path)
     click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else card_text(found))
-
-
-def _use(threads):
-    if threads is None:
-        return
-    for library in ("OPENBLAS", "MKL", "OMP", "NUMBA", "VECLIB_MAXIMUM"):
-        os.environ[f"{library}_NUM_THREADS"] = str(threads)             # read when NumPy and Numba are imported, which is below
 
 
 def _open(name, out, resume, tokenizer_path, without, anticipate, backend):     # -> Run, text of its tokenizer.json
