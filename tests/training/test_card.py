@@ -78,6 +78,7 @@ def test_the_page_says_each_number_and_nothing_that_was_not_measured():
     fewer = {name: value for name, value in MEASURED.items() if name != "mtp_agreement"}
     without = card.card_text({"model": model, "measured": fewer})
     assert "MTP block's guess" in page and "MTP block's guess" not in without
+    assert "\nBusiest expert" in page
 
 
 def test_a_card_comes_back_as_it_was(tmp_path):
@@ -85,6 +86,20 @@ def test_a_card_comes_back_as_it_was(tmp_path):
     card.write_card(tmp_path, whole)
     assert card.read_card(tmp_path) == whole and "Überschrift" in (tmp_path / card.NAME).read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == [card.NAME]
+
+
+def test_a_card_quotes_one_of_a_model_that_lacked_something():
+    lacking = {"trained": {"without": ["index"], "steps": 875, "tokens": 6_800_000, "seed": 0}, "measured": MEASURED}
+    other = card.quoted(lacking)
+    assert other == {"without": ["index"], "steps": 875, "tokens": 6_800_000, "measured": MEASURED}
+    model = card.describe("mini", Config.mini())
+    page = card.card_text({"model": model, "beside": [other]})
+    for words in ("875 of its steps", "they stayed random", "2.346 bits per byte", "1.25, 2.50", "98.4%", "3.1%"):
+        assert words in page, words
+    assert "contrast" not in card.card_text({"model": model, "measured": MEASURED, "beside": []})
+    for whole in ({"model": model}, {**lacking, "trained": {"without": []}}, {"trained": lacking["trained"]}):
+        with pytest.raises(Refused, match="trained --without something"):
+            card.quoted(whole)
 
 
 @pytest.mark.parametrize("text, words", [(None, "no file"), ("{", "Was it edited by hand"), ("\xff\xfe", "cannot read")])

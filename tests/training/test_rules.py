@@ -16,8 +16,11 @@ def test_numba_overrides_what_is_no_product_and_keeps_the_rest():
     assert same == {"embed", "linear", "grouped_linear", "index_scores", "route"}
 
 
-@pytest.mark.parametrize("name, engine, rules", [("numpy", "numpy", "numpy"), ("numba", "numba", "numba, linear layers numpy (BLAS)"),
-                                                 ("auto", "numba", "numba, linear layers numpy (BLAS)")])
+LOOPS = "numba, linear layers numpy (BLAS)"
+
+
+@pytest.mark.parametrize("name, engine, rules", [("numpy", "numpy", "numpy"), ("numba", "numba", LOOPS),
+                                                 ("auto", "numba", LOOPS)])
 def test_engines_by_name(name, engine, rules):
     chosen, backward = choose_rules(name)
     assert isinstance(chosen, Backend) and (chosen.name, backward.name) == (engine, rules)

@@ -69,6 +69,14 @@ def test_what_was_left_out_is_written_down(small, tmp_path):
     assert other.exit_code == 2 and "another recipe" in other.output
     assert run("train", "--config", small, "--out", out, *contrast, "--resume", "--backend", "numpy").exit_code == 0
     assert "Left out, for contrast: the indexers' training; they stayed random." in run("card", out / "model").output
+    whole = tmp_path / "whole"
+    assert run("train", "--config", small, "--out", whole, "--backend", "numpy").exit_code == 0
+    early = run("card", whole / "model", "--beside", out / "model")
+    assert early.exit_code == 2 and "Measure it with v4mini card" in early.output
+    assert run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--backend", "numpy").exit_code == 0
+    told = run("card", whole / "model", "--beside", out / "model").output
+    assert "For contrast, a model trained by the same recipe, 6 of its steps, without the indexers' training" in told
+    assert run("card", whole / "model").output == told
 
 
 def test_an_unfinished_run_can_be_exported_too(small, tmp_path):

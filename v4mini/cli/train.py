@@ -58,22 +58,28 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
 @click.option("--untrained", default="", help="Haystacks to search with untrained indexers, for contrast.")
 @click.option("--questions", default=128, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
 @click.option("--haystacks", "times", default=1, show_default=True, type=click.IntRange(1, 64), help="Haystacks of each kind.")
+@click.option("--beside", multiple=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Quote the card of a model that was trained --without something, and write card.json anew.")
 @click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 @backend_option
 @json_option
-def card(path, measure, lengths, crowded, untrained, questions, times, threads, backend, as_json):
+def card(path, measure, lengths, crowded, untrained, questions, times, beside, threads, backend, as_json):
     """What the model in PATH was trained on, and what it can do."""
     before_numpy(threads)
-    from v4mini.training.card import card_text, read_card, write_card
+    from v4mini.training.card import card_text, quoted, read_card, write_card
 
+    others = [quoted(read_card(other)) for other in beside]
     if measure:
         haystacks = [{"tokens": n} for n in _numbers("--lengths", lengths)]
         haystacks += [{"tokens": n, "others": n // 1000} for n in _numbers("--crowded", crowded)]
         haystacks += [{"tokens": n, "random": True} for n in _numbers("--untrained", untrained)]
         found = _measured(path, [{**hay, "times": times} for hay in haystacks], questions, backend)
-        write_card(path, found)
     else:
         found = read_card(path)
+    if others:
+        found["beside"] = others
+    if measure or others:
+        write_card(path, found)
     click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else card_text(found))
 
 

@@ -2,6 +2,7 @@
 
     trained     from a run: data, steps, tokens, hours, losses, stages
     measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement, indexer recall
+    beside      what cards of other models say, that had the same recipe with a part of it left out
 
 Not here: the measuring (evaluate.py), printing (cli/).
 """
@@ -91,6 +92,15 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
     return measured
 
 
+def quoted(card):                       # dict -> dict
+    """What a card beside this one says of its model. Raises Refused for a model that lacks nothing, or was not measured."""
+    trained, measured = card.get("trained", {}), card.get("measured")
+    if not trained.get("without") or measured is None:
+        raise Refused("card: expected the measured card of a model that was trained --without something, got another. "
+                      "Measure it with v4mini card PATH --measure.")
+    return {name: trained[name] for name in ("without", "steps", "tokens")} | {"measured": measured}
+
+
 def write_card(folder, card):
     """card.json in a model's folder: complete or not at all."""
     raw = json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -116,6 +126,7 @@ def card_text(card):                    # dict -> text
         parts.append(_trained_text(card["trained"]))
     if "measured" in card:
         parts.append(_measured_text(card["measured"]))
+    parts += [_beside_text(other) for other in card.get("beside", [])]
     return "\n\n".join(parts)
 
 
@@ -137,21 +148,32 @@ def _trained_text(trained):
             f"{lacks}\n{table}")
 
 
+def _beside_text(other):
+    what, measured = ", ".join(WHAT[part] for part in other["without"]), other["measured"]
+    return (f"For contrast, a model trained by the same recipe, {other['steps']:,} of its steps, without {what}:\n"
+            f"{measured['held_out']['bits_per_byte']:.3f} bits per byte; {_busiest(measured)}\n{_needles_text(measured)}")
+
+
+def _busiest(measured):
+    return "busiest expert of each layer, in mean loads: " + ", ".join(f"{share:.2f}" for share in measured["router"].values())
+
+
 def _measured_text(measured):
     text = measured["held_out"]
     lines = [f"Held-out text ({text['bytes']:,} bytes): {text['bits_per_byte']:.3f} bits per byte; xz -9e, which has read "
-             f"no other text, needs {text['xz']:.3f}"]
-    busiest = ", ".join(f"{share:.2f}" for share in measured["router"].values())
-    lines.append(f"Busiest expert of each layer, in mean loads: {busiest}")
+             f"no other text, needs {text['xz']:.3f}", _busiest(measured).capitalize()]
     if "mtp_agreement" in measured:
         lines.append(f"The MTP block's guess is the model's own next choice: {measured['mtp_agreement']:.1%}")
     for layer, share in measured["index_recall"].items():
         lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, "
                      f"its indexer picks {share:.1%}")
+    return "\n".join([*lines, _needles_text(measured)])
+
+
+def _needles_text(measured):
     rows = [[n["tokens"], f"{n['haystacks']} x {n['questions']}", f"{n['right']:.1%}",
              " ".join(f"{100 * share:.0f}" for share in n["by_depth"]), n["others"], n["indexers"],
              round(n["prefill_seconds"], 1), round(1000 * n["question_seconds"], 1)]
             for n in measured["needles"]]
-    lines.append("Facts fetched from a haystack, both tokens right (other facts: their keys are one token apart)\n" + text_table(
-        ["tokens", "questions", "right", "% by depth, oldest first", "other facts", "indexers", "read (s)", "ask (ms)"], rows))
-    return "\n".join(lines)
+    return "Facts fetched from a haystack, both tokens right (other facts: their keys are one token apart)\n" + text_table(
+        ["tokens", "questions", "right", "% by depth, oldest first", "other facts", "indexers", "read (s)", "ask (ms)"], rows)

@@ -5,8 +5,10 @@ import pytest
 from ops import naive
 from training.backward.nudges import expect
 
+from v4mini.shapes import Refused
 from v4mini.training.backward import attention
 from v4mini.training.backward.attention import readable
+from v4mini.training.rules import numba_rules
 
 SCALE, HEADS, WIDTH = 0.6, 2, 3
 
@@ -109,6 +111,15 @@ def test_what_is_watched_is_the_weight_on_entries_over_all_heads(engine, draw):
             weights = naive.attend_one(q[t, h], keys, sink[h], SCALE)[1][:-1]           # the sink's comes last
             wanted[t, : visible[t]] += weights[len(weights) - visible[t]:]
     expect(found, wanted, engine.share)
+
+
+@pytest.mark.parametrize("wrong", [{"first": np.array([0, 0, 3])}, {"first": np.array([-1, 0, 0])},
+                                   {"picks": np.array([[0], [1], [2]])}, {"picks": np.array([[0], [-2], [1]])}])
+def test_loops_refuse_what_would_be_read_past_the_end(draw, wrong):
+    q, rows, sink, entries = (np.float32(draw(*shape)) for shape in ((3, HEADS, WIDTH), (3, WIDTH), (HEADS,), (2, WIDTH)))
+    given = {"first": np.array([0, 0, 0]), "picks": np.zeros((3, 1), int), **wrong}
+    with pytest.raises(Refused, match=f"{next(iter(wrong))}: expected"):
+        numba_rules().attend_keeping(q, rows, sink, given["first"], SCALE, entries, given["picks"])
 
 
 def test_no_tokens(engine):

@@ -45,6 +45,8 @@ def _given(q, rows, sink, first, entries, picks, visible):      # -> the same as
     expect_shape("rows", rows, T, hd)
     expect_shape("sink", sink, H)
     expect_shape("first", first, T)
+    if T and (first.min() < 0 or (first > np.arange(T)).any()):
+        raise Refused(f"first: expected rows 0 to the token's own, got {first.min()} to {first.max()}.")
     entries = np.empty((0, hd), np.float32) if entries is None else floats(entries)
     expect_shape("entries", entries, len(entries), hd)
     picks = np.empty((T, 0), np.int64) if picks is None else plain(picks, np.int64)
