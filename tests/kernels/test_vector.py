@@ -22,6 +22,11 @@ def products(a, b, first, n, out):
 
 
 @njit
+def products_alone(a, b, first, n, out):
+    vector.set_products(a, b[:, first: first + n], out[:, :n])
+
+
+@njit
 def turned(x, out):
     vector.turn(x, out)
 
@@ -42,6 +47,10 @@ def test_products_are_added_and_nothing_else_is_touched(normal, R, K, n):
     a, b, out = normal(R, K), normal(K, 170), np.ones((R, 160), np.float32)
     products(a, b, 3, n, out)
     np.testing.assert_allclose(out[:, :n], 1 + a.astype(np.float64) @ b[:, 3: 3 + n], **OP)
+    assert (out[:, n:] == 1).all()
+    out[:, :n] = np.nan                                 # what was there before is not read
+    products_alone(a, b, 3, n, out)
+    np.testing.assert_allclose(out[:, :n], a.astype(np.float64) @ b[:, 3: 3 + n], **OP)
     assert (out[:, n:] == 1).all()
 
 

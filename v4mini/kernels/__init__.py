@@ -1,4 +1,4 @@
-"""The Numba twin of each op worth one: same file name, same function, same arguments as in ops/. (muon.py, adamw.py: as in training/.)
+"""The Numba twin of each op worth one: same file name, same function, same arguments as in ops/ (muon.py, adamw.py: training/).
 
 How they are built, all of them:
 - A Python function at the door checks shapes (kernels read past the end without a word) and hands over one array type.

@@ -9,7 +9,7 @@ from numba import njit, prange
 
 from v4mini.kernels import packed
 from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.kernels.vector import exp, set_products, turn
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
 LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
@@ -73,8 +73,8 @@ def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb
     step = max(WHOLE, min(LANES, BLOCK // fn.shape[1] // WHOLE * WHOLE))
     for block in prange((T + step - 1) // step):
         a, b = block * step, min(T, (block + 1) * step)
-        logits = np.zeros((b - a, turned.shape[1]), np.float32)
-        add_products(flat[a:b], turned, logits)
+        logits = np.empty((b - a, turned.shape[1]), np.float32)
+        set_products(flat[a:b], turned, logits)
         _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
 
 

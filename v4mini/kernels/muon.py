@@ -9,7 +9,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from v4mini.kernels.door import floats
-from v4mini.kernels.vector import add_products, turn
+from v4mini.kernels.vector import set_products, turn
 
 ROWS = 16                       # rows of a symmetric matrix computed at a time
 
@@ -24,20 +24,20 @@ def newton_schulz(matrices, rounds):                    # float32 [n, rows, colu
 @njit(parallel=True, cache=True)
 def _each(matrices, rounds, threads, out):
     for part in prange(threads):
-        _some(matrices[part::threads], rounds, out[part::threads])
+        _some(part, threads, matrices, rounds, out)
 
 
 @njit(cache=True)
-def _some(matrices, rounds, out):                       # one thread's share, in one piece of scratch memory
+def _some(part, threads, matrices, rounds, out):        # one thread's share, in one piece of scratch memory
     n, rows, columns = matrices.shape
     m, width, half = min(rows, columns), max(rows, columns), (len(rounds) + 1) // 2
     x, spare, turned = np.empty((m, width), np.float32), np.empty((m, width), np.float32), np.empty((width, m), np.float32)
     small = np.empty((5, m, m), np.float32)
-    for i in range(n):
+    for i in range(part, n, threads):
         if rows > columns:                              # the smaller square is cheaper
             turn(matrices[i], x)
         else:
-            x[:] = matrices[i]
+            _copy(matrices[i], x)
         _scale_to_one(x)
         # x x^T is computed anew halfway: rounding leaves it eigenvalues below 0, and those would grow without end
         _some_rounds(x, turned, rounds[:half], small, spare)
@@ -45,7 +45,7 @@ def _some(matrices, rounds, out):                       # one thread's share, in
         if rows > columns:
             turn(x, out[i])
         else:
-            out[i] = x
+            _copy(x, out[i])
 
 
 @njit(cache=True)
@@ -63,18 +63,25 @@ def _some_rounds(x, turned, rounds, small, out):        # -> out = all of p = a 
                 p[r, k] = b * square[r, k] + c * both[r, k]
             p[r, r] += a
         if n == 0:
-            product[:] = p
+            product, p = p, product
         else:
             _symmetric_product(product, p, spare)
             product, spare = spare, product
         if n + 1 < len(rounds):                         # the next x x^T: p s p
-            _symmetric_product(p, square, both)
-            _symmetric_product(p, both, square)
-    if len(rounds) == 0:
-        out[:] = x
-        return
-    out[:] = 0
-    add_products(product, x, out)
+            last = product if n == 0 else p
+            _symmetric_product(last, square, both)
+            _symmetric_product(last, both, square)
+    if len(rounds):
+        set_products(product, x, out)
+    else:
+        _copy(x, out)
+
+
+@njit(cache=True)
+def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
+    for r in range(len(x)):
+        for k in range(x.shape[1]):
+            out[r, k] = x[r, k]
 
 
 @njit(cache=True, error_model="numpy")
@@ -99,8 +106,7 @@ def _scale_to_one(x):
 @njit(cache=True)
 def _symmetric_product(a, b, out):                      # [m, k] @ [k, m], known to be symmetric -> out [m, m]
     m = len(out)
-    out[:] = 0
     for start in range(0, m, ROWS):
         stop = min(m, start + ROWS)
-        add_products(a[start:stop], b[:, start:], out[start:stop, start:])
+        set_products(a[start:stop], b[:, start:], out[start:stop, start:])
         turn(out[start:stop, stop:], out[stop:, start:stop])

@@ -44,6 +44,16 @@ def add_products(typingctx, a, b, out):
     The same loop in Numba reads and writes its sums at every step. This one keeps them in registers, as BLAS does, and can be
     called from inside a kernel. Each sum runs along K in order, whatever is computed beside it.
     """
+    return types.void(a, b, out), _generate_products(is_added=True)
+
+
+@intrinsic
+def set_products(typingctx, a, b, out):
+    """out = a @ b, as add_products; what `out` held before is not read."""
+    return types.void(a, b, out), _generate_products(is_added=False)
+
+
+def _generate_products(is_added):                       # -> what Numba calls to write the loops down
     def generate(context, builder, sig, args):
         a, b, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
         steps, = cgutils.unpack_tuple(builder, b.shape, 2)[:1]
@@ -53,7 +63,9 @@ def add_products(typingctx, a, b, out):
                 kind = ir.VectorType(F32, LANES) if C > 1 else F32
                 at = range(0, C, LANES)                 # where the block's vectors begin
                 places = [_place(builder, out, row, r, column, c, kind) for r in range(R) for c in at]
-                sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
+                sums = [cgutils.alloca_once(builder, kind) for _ in places]
+                for place, total in zip(places, sums):
+                    builder.store(builder.load(place, align=4) if is_added else ir.Constant(kind, None), total)
                 with cgutils.for_range(builder, steps) as loop:
                     theirs = [builder.load(_place(builder, b, loop.index, 0, column, c, kind), align=4) for c in at]
                     for r in range(R):
@@ -64,8 +76,7 @@ def add_products(typingctx, a, b, out):
                 for place, total in zip(places, sums):
                     builder.store(builder.load(total), place, align=4)
         return context.get_dummy_value()
-
-    return types.void(a, b, out), generate
+    return generate
 
 
 @intrinsic
@@ -157,6 +168,10 @@ if config.DISABLE_JIT:
     def add_products(a, b, out):
         """As above, in plain Python."""
         out += a @ b
+
+    def set_products(a, b, out):
+        """As above, in plain Python."""
+        out[:] = a @ b
 
     def turn(x, out):
         """As above, in plain Python."""

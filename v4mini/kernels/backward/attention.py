@@ -9,7 +9,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from v4mini.kernels.door import expect_shape, floats, plain
-from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.kernels.vector import add_products, exp, set_products, turn
 from v4mini.shapes import Refused
 
 LANES = 16
@@ -104,13 +104,18 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, turned, se
         for pick in picks[token]:
             n = max(n, pick + 1)
     S = (width + n + LANES - 1) // LANES * LANES
-    keys[:width], keys[width: width + n], keys[width + n: S] = rows[first[start]: stop], entries[:n], 0
+    for d in range(hd):
+        for s in range(width + n, S):
+            keys[s, d] = 0
+    _copy(rows[first[start]: stop], keys[:width])
+    _copy(entries[:n], keys[width: width + n])
     turn(keys[:S], turned[: hd * S].reshape(hd, S))
     for i in range(stop - start):
         token, sees = start + i, seen[i]
-        sees[:S] = False
-        sees[first[token] - first[start]: token + 1 - first[start]] = True
-        sees[width: width + visible[token]] = True
+        for s in range(width):
+            sees[s] = first[token] <= first[start] + s <= token
+        for e in range(S - width):
+            sees[width + e] = e < visible[token]
         for pick in picks[token]:
             if pick >= 0:
                 sees[width + pick] = True
@@ -118,19 +123,24 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, turned, se
 
 
 @njit(cache=True)
+def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
+    for i in range(len(x)):
+        for d in range(x.shape[1]):
+            out[i, d] = x[i, d]
+
+
+@njit(cache=True)
 def _block(q, keys, turned, seen, width, sink, scale, weights, out, log_total, on_entries):
     """q [t, H, hd] meets keys [S, hd] -> weights [t H, S], out, log_total [t, H], and on_entries [t, n] grows."""
     t, H, hd = q.shape
-    weights[:] = 0
-    add_products(q.reshape(t * H, hd), turned, weights)
+    set_products(q.reshape(t * H, hd), turned, weights)
     for i in range(t):
         for h in range(H):
             row = weights[i * H + h]
             log_total[i, h] = _softmax(row, seen[i], scale, sink[h])
             for e in range(min(on_entries.shape[1], len(keys) - width)):
                 on_entries[i, e] += row[width + e]
-    out[:] = 0
-    add_products(weights, keys, out.reshape(t * H, hd))
+    set_products(weights, keys, out.reshape(t * H, hd))
 
 
 @njit(cache=True, error_model="numpy")
@@ -211,16 +221,14 @@ def _add(x, total):
 @njit(cache=True)
 def _block_back(g, q, heads, keys, turned, seen, scale, log_total, shared, p, g_logits, across, g_q, g_keys):
     """Tokens and heads are R rows of q and g [R, hd] -> g_q [R, hd], and what they ask of their keys: g_keys [S, hd]."""
-    p[:], g_logits[:] = 0, 0
-    add_products(q, turned, p)
-    add_products(g, turned, g_logits)
+    set_products(q, turned, p)
+    set_products(g, turned, g_logits)
     for r in range(len(q)):
         _row_back(p[r], g_logits[r], seen[r // heads], log_total[r], shared[r], scale)
     # g_q = g_logits @ keys;  g_keys = g_logits.T @ q + p.T @ g
-    g_q[:], g_keys[:] = 0, 0
-    add_products(g_logits, keys, g_q)
+    set_products(g_logits, keys, g_q)
     turn(g_logits, across)
-    add_products(across, q, g_keys)
+    set_products(across, q, g_keys)
     turn(p, across)
     add_products(across, g, g_keys)
 

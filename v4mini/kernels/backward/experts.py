@@ -8,7 +8,7 @@ from numba import get_num_threads, njit, prange
 
 from v4mini.kernels.door import expect_shape, floats, plain
 from v4mini.kernels.experts import swiglu
-from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.kernels.vector import add_products, exp, set_products, turn
 
 ROWS = 64                       # tokens of a block
 STRIP = 32                      # rows of a gradient that one thread makes at a time
@@ -94,17 +94,17 @@ def _collect(z, place, y):
 @njit(parallel=True, cache=True)
 def _up(x, tokens, blocks, w1, w3, threads, gate, up):
     for part in prange(threads):
-        _some_up(x, tokens, blocks[part::threads], w1, w3, gate, up)
+        _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up)
 
 
 @njit(cache=True)
-def _some_up(x, tokens, blocks, w1, w3, gate, up):      # w [E, D, inter]
+def _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up):       # w [E, D, inter]
     rows = np.empty((ROWS, x.shape[1]), np.float32)
-    for e, a, b in blocks:
+    for block in range(part, len(blocks), threads):
+        e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows)
-        for weight, out in ((w1[e], gate[a:b]), (w3[e], up[a:b])):
-            out[:] = 0
-            add_products(rows[: b - a], weight, out)
+        set_products(rows[: b - a], w1[e], gate[a:b])
+        set_products(rows[: b - a], w3[e], up[a:b])
 
 
 @njit(cache=True)
@@ -117,31 +117,36 @@ def _gather(x, tokens, rows):                           # x[tokens] -> rows
 @njit(parallel=True, cache=True)
 def _down(h, blocks, w2, threads, z):
     for part in prange(threads):
-        for e, a, b in blocks[part::threads]:
-            z[a:b] = 0
-            add_products(h[a:b], w2[e], z[a:b])
+        _some_down(part, threads, h, blocks, w2, z)
+
+
+@njit(cache=True)
+def _some_down(part, threads, h, blocks, w2, z):        # w [E, inter, D]
+    for block in range(part, len(blocks), threads):
+        e, a, b = blocks[block]
+        set_products(h[a:b], w2[e], z[a:b])
 
 
 @njit(parallel=True, cache=True)
 def _back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, threads, rows, g_rows, g_gate, g_up, g_weight, g_x):
     for part in prange(threads):
-        _some_back(g, x, tokens, blocks[part::threads], w1, w2, w3, gate, up, weight, np.float32(limit), rows, g_rows, g_gate,
+        _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, np.float32(limit), rows, g_rows, g_gate,
                    g_up, g_weight, g_x)
 
 
 @njit(cache=True)
-def _some_back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight, g_x):
+def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight,
+               g_x):
     g_hidden = np.empty((ROWS, gate.shape[1]), np.float32)
-    for e, a, b in blocks:
+    for block in range(part, len(blocks), threads):
+        e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows[a:b])
         _gather(g, tokens[a:b], g_rows[a:b])
         # g_h = g @ w2;  g_x = g_gate @ w1 + g_up @ w3
-        g_hidden[:] = 0
-        add_products(g_rows[a:b], w2[e], g_hidden[: b - a])
+        set_products(g_rows[a:b], w2[e], g_hidden[: b - a])
         for i in range(a, b):
             g_weight[i] = _row(g_hidden[i - a], gate[i], up[i], limit, weight[i], g_gate[i], g_up[i])
-        g_x[a:b] = 0
-        add_products(g_gate[a:b], w1[e], g_x[a:b])
+        set_products(g_gate[a:b], w1[e], g_x[a:b])
         add_products(g_up[a:b], w3[e], g_x[a:b])
 
 
@@ -158,7 +163,9 @@ def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert
     for unit in range(part, E * strips, threads):
         e, low = unit // strips, unit % strips * STRIP
         high = min(height, low + STRIP)
-        out[e, low:high] = 0
+        for r in range(low, high):
+            for k in range(out.shape[2]):
+                out[e, r, k] = 0
         for a in range(starts[e], starts[e + 1], ROWS):
             b = min(starts[e + 1], a + ROWS)
             turn(g[a:b, low:high], across)

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.kernels.vector import add_products, exp, set_products, turn
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
 LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
@@ -114,8 +114,7 @@ def _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, e
         b = min(T, a + step)
         t = b - a
         flat, into = streams[a:b].reshape(t, width), g_streams[a:b]
-        mix[:] = 0
-        add_products(flat, turned, mix[:t])
+        set_products(flat, turned, mix[:t])
         _logits_block(g_u[a:b], g_post[a:b], g_comb[a:b], streams[a:b], mix[:t], base, scales, iters, eps, norm_eps, g_a[:t],
                       g_logits[:t], read, pull, room)
         # g_stream j = g_logits @ fn + pre_j g_u - pull stream j;  g_fn = g_logits.T @ stream
@@ -185,11 +184,11 @@ def _sinkhorn(g, comb, iters, eps, room):               # g, comb [M, M, T] in p
                 comb[i, j, t] = exp(comb[i, j, t] - highest)
     for step in range(2 * iters):                       # rows, columns, rows, ...; the first is the softmax
         _divide(comb, step % 2, np.float32(0) if step == 0 else eps, shares[step])
-        kept[step] = comb
-        if step == 0:
-            for i in range(M):
-                for j in range(M):
-                    for t in range(T):
+        for i in range(M):
+            for j in range(M):
+                for t in range(T):
+                    kept[step, i, j, t] = comb[i, j, t]
+                    if step == 0:
                         comb[i, j, t] += eps
     for step in range(2 * iters - 1, 0, -1):
         _divide_back(g, kept[step], step % 2, shares[step])
