@@ -76,6 +76,7 @@ def test_what_was_left_out_is_written_down(small, tmp_path):
     assert run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--backend", "numpy").exit_code == 0
     told = run("card", whole / "model", "--beside", out / "model").output
     assert "For contrast, a model trained by the same recipe, 6 of its steps, without the indexers' training" in told
+    assert "untrained" in told and " trained " not in told.split("For contrast")[1].split("Facts")[1]
     assert run("card", whole / "model").output == told
 
 

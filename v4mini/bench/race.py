@@ -24,7 +24,7 @@ class Lap:
     failure: str = ""
 
 
-def race(config, what, lengths, engines, roof, repeats=3, steps=32):      # yields Lap
+def race(config, what, lengths, engines, roof, repeats=3, steps=128):     # yields Lap
     """Measure every engine at every length, taking turns. An engine that is killed is reported so, and the race goes on."""
     for tokens in lengths:
         for engine in engines:

@@ -189,7 +189,8 @@ def _measured(path, haystacks, questions, backend):
         if sys.stderr.isatty():
             click.echo(what, err=True)
     before = read_card(path) if (path / NAME).exists() else {}
-    measured = measurements(model, tokenizer, texts, parameters_of(path)[1], haystacks, questions, tell)
+    is_taught = "index" not in before.get("trained", {}).get("without", [])
+    measured = measurements(model, tokenizer, texts, parameters_of(path)[1], haystacks, questions, tell, is_taught)
     return {**before, "model": describe(path.resolve().name, model.config), "measured": measured}
 
 

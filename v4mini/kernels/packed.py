@@ -106,7 +106,7 @@ def _dense_rows(weight, x, out, start, stop):
         total = np.float32(0)
         for first in range(0, len(x), SPAN):
             row, own, part = weight[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
-            for line in range(0, 4 * SPAN, LINE):
+            for line in range(0, 4 * len(row), LINE):
                 ask(row, AHEAD + line)
             for d in range(len(row)):
                 part += row[d] * own[d]
@@ -126,7 +126,7 @@ def _bf16_rows(codes, x, out, start, stop):
         total = np.float32(0)
         for first in range(0, len(x), SPAN):
             row, own, part = codes[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
-            for line in range(0, 2 * SPAN, LINE):
+            for line in range(0, 2 * len(row), LINE):
                 ask(row, AHEAD + line)
             for d in range(len(row)):
                 part += _bf16(row[d]) * own[d]

@@ -60,11 +60,12 @@ def training_facts(run, lines, texts):  # Run, log lines, str -> dict
             "machine": f"{platform.machine()}, Python {platform.python_version()}"}
 
 
-def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None):     # -> dict
+def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None, is_taught=True):     # -> dict
     """All that evaluate.py measures, on held-out `texts`. params: the model's weights, decoded.
 
     haystacks: one dict for each kind, of tokens; times: how many of them; others: how many more facts lie about, all of them one
     token from another key; random: True to search with untrained indexers, for contrast. questions: in each.
+    is_taught: whether the model's own indexers were trained.
     """
     texts = list(texts)
     told = progress or (lambda what: None)
@@ -88,7 +89,7 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
         told(f"needles in {tokens:,} tokens" + f", {others:,} more facts" * bool(others) + ", untrained indexers" * is_random)
         searched = with_random_indexers(model) if is_random else model
         found = needles(searched, tokenizer, ids, tokens, questions, others, 1.0 if others else 0.0, hay.get("times", 1))
-        measured["needles"].append({**found, "indexers": "untrained" if is_random else "trained"})
+        measured["needles"].append({**found, "indexers": "trained" if is_taught and not is_random else "untrained"})
     return measured
 
 
