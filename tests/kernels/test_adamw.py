@@ -38,6 +38,8 @@ def test_a_gradient_of_another_shape_is_refused_and_nan_stays_where_it_is(normal
     values, gradient, mean, square = (normal(6) for _ in range(4))
     with pytest.raises(Refused, match=r"gradient: expected \[6\], got \[5\]"):
         adamw.update(values, gradient[:5], mean, square, *SETTINGS)
+    with pytest.raises(Refused, match="mean: expected a plain float32 array to write to, got float64"):
+        adamw.update(values, gradient, mean.astype(np.float64), square, *SETTINGS)
     square, gradient[2] = square * square, np.nan
     adamw.update(values, gradient, mean, square, *SETTINGS)
     assert np.isnan(values).tolist() == [False, False, True, False, False, False]

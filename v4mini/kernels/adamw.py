@@ -7,20 +7,21 @@ import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels.door import expect_shape, floats
+from v4mini.shapes import Refused
 
 PIECE = 1 << 14                 # numbers a thread takes at a time
 SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
 
 
 def update(values, gradient, mean, square, betas, size, unbias, shrink, eps):
-    """Twin of training.adamw.update. Threads share out numbers. values, mean and square must be plain: they are written to."""
-    flat = []
+    """Twin of training.adamw.update. Threads share out numbers."""
     for name, array in (("values", values), ("gradient", gradient), ("mean", mean), ("square", square)):
         expect_shape(name, array, *values.shape)
-        flat.append(floats(array).reshape(-1))
-    assert all(np.shares_memory(one, array) for one, array in zip((flat[0], *flat[2:]), (values, mean, square)) if array.size)
+        if array is not gradient and not (array.flags.carray and array.dtype == np.float32):
+            raise Refused(f"{name}: expected a plain float32 array to write to, got {array.dtype} with strides {array.strides}.")
     run = _some if values.size < SERIAL else _all
-    run(*flat, *map(float, (*betas, size, unbias, shrink, eps)))
+    run(*(floats(array).reshape(-1) for array in (values, gradient, mean, square)),
+        *map(float, (*betas, size, unbias, shrink, eps)))
 
 
 @njit(parallel=True, cache=True)
