@@ -53,11 +53,11 @@ def test_train_resume_export_and_card(small, tmp_path):
     assert np.isfinite(model.logits(tokenizer.encode("def one"))).all()
     told = run("card", out / "model").output
     assert "6 steps" in told and "text 50%, facts 50%" in told and "bits per byte" not in told
-    measured = run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--crowded", 2000,
-                   "--haystacks", 2, "--untrained", 256, "--backend", "numpy")
+    measured = run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--crowded", "2000x2",
+                   "--untrained", "256x3", "--backend", "numpy")
     assert measured.exit_code == 0 and "bits per byte; xz -9e" in measured.output and "6 steps" in measured.output
     card = json.loads(run("card", out / "model", "--json").output)
-    assert [(n["others"], n["haystacks"]) for n in card["measured"]["needles"]] == [(0, 2), (2, 2), (0, 2)]
+    assert [(n["others"], n["haystacks"]) for n in card["measured"]["needles"]] == [(0, 1), (2, 2), (0, 3)]
     assert card["model"]["layers"] == ["csa (hash)", "window", "hca", "csa"]
 
 
@@ -75,7 +75,7 @@ def test_what_was_left_out_is_written_down(small, tmp_path):
     assert early.exit_code == 2 and "Measure it with v4mini card" in early.output
     assert run("card", out / "model", "--measure", "--lengths", 256, "--questions", 4, "--backend", "numpy").exit_code == 0
     told = run("card", whole / "model", "--beside", out / "model").output
-    assert "For contrast, a model trained by the same recipe, 6 of its steps, without the indexers' training" in told
+    assert "For contrast, a model of the same recipe, 6 of its steps, without one part:\nthe indexers' training" in told
     assert "untrained" in told and " trained " not in told.split("For contrast")[1].split("Facts")[1]
     assert run("card", whole / "model").output == told
 
@@ -91,7 +91,9 @@ def test_an_unfinished_run_can_be_exported_too(small, tmp_path):
     (("train", "--config", "nowhere.json", "--out", "OUT"), "config: no file nowhere.json"),
     (("train", "--config", "CONFIG", "--out", "OUT", "--tokenizer", "CONFIG"), "tokenizer"),
     (("card", "OUT"), "no file"), (("card", "OUT", "--measure", "--lengths", "many"), "--lengths: expected numbers"),
-    (("card", "OUT", "--measure", "--lengths", "0"), "--lengths: expected numbers")])
+    (("card", "OUT", "--measure", "--lengths", "0"), "--lengths: expected numbers"),
+    (("card", "OUT", "--measure", "--crowded", "4096x"), "--crowded: expected numbers"),
+    (("card", "OUT", "--measure", "--untrained", "64x0"), "--untrained: expected numbers")])
 def test_a_mistake_is_one_sentence_and_exit_2(small, tmp_path, arguments, words):
     places = {"CONFIG": small, "OUT": tmp_path / "out"}
     result = run(*[places.get(argument, argument) for argument in arguments])

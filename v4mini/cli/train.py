@@ -1,6 +1,7 @@
 """train, card: make a model here, and see what one can do. Not here: the training (training/)."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,27 +54,26 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
 @main.command()
 @click.argument("path", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--measure", is_flag=True, help="Measure the model on held-out text now and write card.json anew.")
-@click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search: their tokens.")
+@click.option("--lengths", default=LENGTHS, show_default=True, help="Haystacks to search: tokens; 65536x8 is eight such.")
 @click.option("--crowded", default="", help="Haystacks with one more fact per 1,000 tokens, keys one token apart.")
 @click.option("--untrained", default="", help="Haystacks to search with untrained indexers, for contrast.")
 @click.option("--questions", default=128, show_default=True, type=click.IntRange(1, 4096), help="Facts asked for in each.")
-@click.option("--haystacks", "times", default=1, show_default=True, type=click.IntRange(1, 64), help="Haystacks of each kind.")
 @click.option("--beside", multiple=True, type=click.Path(file_okay=False, path_type=Path),
               help="Quote the card of a model that was trained --without something, and write card.json anew.")
 @click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 @backend_option
 @json_option
-def card(path, measure, lengths, crowded, untrained, questions, times, beside, threads, backend, as_json):
+def card(path, measure, lengths, crowded, untrained, questions, beside, threads, backend, as_json):
     """What the model in PATH was trained on, and what it can do."""
     before_numpy(threads)
     from v4mini.training.card import card_text, quoted, read_card, write_card
 
     others = [quoted(read_card(other)) for other in beside]
     if measure:
-        haystacks = [{"tokens": n} for n in _numbers("--lengths", lengths)]
-        haystacks += [{"tokens": n, "others": n // 1000} for n in _numbers("--crowded", crowded)]
-        haystacks += [{"tokens": n, "random": True} for n in _numbers("--untrained", untrained)]
-        found = _measured(path, [{**hay, "times": times} for hay in haystacks], questions, backend)
+        haystacks = [{"tokens": n, "times": times} for n, times in _haystacks("--lengths", lengths)]
+        haystacks += [{"tokens": n, "times": times, "others": n // 1000} for n, times in _haystacks("--crowded", crowded)]
+        haystacks += [{"tokens": n, "times": times, "random": True} for n, times in _haystacks("--untrained", untrained)]
+        found = _measured(path, haystacks, questions, backend)
     else:
         found = read_card(path)
     if others:
@@ -194,11 +194,8 @@ def _measured(path, haystacks, questions, backend):
     return {**before, "model": describe(path.resolve().name, model.config), "measured": measured}
 
 
-def _numbers(option, text):
-    try:
-        numbers = [int(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        numbers = [0]
-    if any(number < 1 for number in numbers):
-        raise Refused(f"{option}: expected numbers such as 4096,65536, got {text!r}. Separate them by commas.")
-    return numbers
+def _haystacks(option, text):                           # "4096,65536x8" -> [(4096, 1), (65536, 8)]
+    found = [re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", word.strip()) for word in text.split(",") if word.strip()]
+    if None in found:
+        raise Refused(f"{option}: expected numbers such as 4096,65536x8, got {text!r}. Separate them by commas.")
+    return [(int(match[1]), int(match[2] or 1)) for match in found]

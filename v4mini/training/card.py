@@ -151,7 +151,7 @@ def _trained_text(trained):
 
 def _beside_text(other):
     what, measured = ", ".join(WHAT[part] for part in other["without"]), other["measured"]
-    return (f"For contrast, a model trained by the same recipe, {other['steps']:,} of its steps, without {what}:\n"
+    return (f"For contrast, a model of the same recipe, {other['steps']:,} of its steps, without one part:\n{what}\n"
             f"{measured['held_out']['bits_per_byte']:.3f} bits per byte; {_busiest(measured)}\n{_needles_text(measured)}")
 
 
