@@ -10,7 +10,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -29,7 +28,8 @@ WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a 
 class TrainLap:
     """One engine on one batch; "+adamw" behind its name: without Muon.
 
-    Seconds are medians over whole steps after warming up; `loss` is that of the first step."""
+    Seconds are medians over whole steps after warming up; `loss` is that of the first step.
+    """
 
     model: str
     rows: int
@@ -111,10 +111,11 @@ class _Ours:
         rules = choose_rules(engine)[1]
         if alone:
             decay = {spec.name: decay_of(spec) for spec in tensors(config) if learner(spec) in ("muon", "adamw")}
-            self._update = partial(AdamW(decay, self.params, update=rules.adamw).step, self.params)
+            only = AdamW(decay, self.params, update=rules.adamw)
+            self._update = lambda found: only.step(self.params, found.gradients, RATE)
         else:
             both = Optimisers(config, self.params, newton_schulz=rules.newton_schulz, update=rules.adamw)
-            self._update = lambda gradients, rate: both.step(self.params, gradients, {}, rate)
+            self._update = lambda found: both.step(self.params, found.gradients, found.load, RATE)
         self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False,
                                  engine=engine)
 
@@ -129,7 +130,7 @@ class _Ours:
         started = time.perf_counter()
         found = loss_and_gradients(self.config, self.params, self.batch, self.settings)
         between = time.perf_counter()
-        self._update(found.gradients, RATE)
+        self._update(found)
         ended = time.perf_counter()
         return {"seconds": ended - started, "update_seconds": ended - between, "loss": float(found.losses["next"])}
 

@@ -25,7 +25,8 @@ def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
     expect_shape("hc scale", scale, 3, hint="Is it from another config?")
     u, post, comb = (np.empty(shape, np.float32) for shape in ((T, D), (T, M), (T, M, M)))
     given, settings = (floats(base), floats(scale)), (iters, np.float32(eps).item(), np.float32(norm_eps).item())
-    streams, flat = floats(streams), floats(streams).reshape(T, M * D)
+    streams = floats(streams)
+    flat = streams.reshape(T, M * D)
     if streams.size < SERIAL:
         _pre(streams, _logits(flat, fn), *given, *settings, u, post, comb)
     else:
