@@ -49,7 +49,9 @@ def test_a_window_layer_alone_forgets_what_left_the_window(model_of, ids):
     changed = ids[:40].copy()
     changed[5] = (ids[5] + 1) % 97
     apart = np.abs(model.logits(changed) - model.logits(ids[:40])).max(axis=1)
-    assert np.all(apart[5:21] > 1e-6) and np.all(apart[21:] == 0) and np.all(apart[:5] == 0)      # 16 readers: t .. t + 15
+    assert np.all(apart[5:21] > VISIBLE)                # 16 readers: t .. t + 15
+    # The others: no difference but rounding. Experts get other tokens beside theirs, and BLAS may add a taller product otherwise.
+    assert np.all(apart[:5] < SAME_MODEL["atol"]) and np.all(apart[21:] < SAME_MODEL["atol"])
 
 
 @pytest.mark.parametrize("t", (1, 3, 4, 5, 16, 17, 59))
