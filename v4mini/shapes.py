@@ -8,8 +8,17 @@ Not here: dtypes, devices, configs.
 """
 
 
+from v4mini.printable import printable
+
+
 class Refused(ValueError):
-    """A user's mistake, told in one sentence: what was wanted, what came, what to try."""
+    """A user's mistake, told in one sentence: what was wanted, what came, what to try.
+
+    Names and values of strangers stand in such sentences, so control characters are made harmless here, once for all.
+    """
+
+    def __init__(self, sentence=""):
+        super().__init__(printable(str(sentence), keep="\n"))
 
 
 def expect(name, array, letters, hint="", **sizes):     # -> the letters' sizes, as a dict

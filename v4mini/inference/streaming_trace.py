@@ -25,7 +25,8 @@ from v4mini.inference.streaming import engine_with
 from v4mini.ops.route import affinity
 from v4mini.planning.replay import steps_of
 from v4mini.shapes import Refused
-from v4mini.weights.file import parse_json, replacing
+from v4mini.untrusted import parse_json
+from v4mini.weights.file import replacing
 
 SCORED = 1024           # tokens of which all scores are kept: 43 x 256 of them a token in Flash
 MAX_ABOUT = 1 << 20     # bytes

@@ -11,7 +11,8 @@ stopped gives. Not here: the model for others to use (export.py), the format of 
 import json
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import brief, open_file, parse_json, write_file
+from v4mini.untrusted import brief, parse_json
+from v4mini.weights.file import open_file, write_file
 
 FORMAT = "v4mini training 1"
 NAME = "checkpoint.safetensors"

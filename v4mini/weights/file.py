@@ -25,6 +25,7 @@ import ml_dtypes
 import numpy as np
 
 from v4mini.shapes import Refused
+from v4mini.untrusted import brief, damaged, is_text, kind_of, parse_json
 
 # In the order the safetensors package sorts them, so that our files equal its files byte for byte.
 # F4 counts two elements per byte; its view is the packed bytes, with half as many columns.
@@ -110,8 +111,7 @@ def _open(path):
     except (OSError, ValueError) as error:                      # ValueError: a zero byte inside the path
         reason = getattr(error, "strerror", error)
         raise Refused(f"{str(path)!r}: cannot be read ({reason}); check the path and its permissions.") from None
-    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-    raise Refused(f"{path}: expected one .safetensors file, got {kind}; name the file itself.")
+    raise Refused(f"{path}: expected one .safetensors file, got {kind_of(mode)}; name the file itself.")
 
 
 def _identity(file):
@@ -130,7 +130,7 @@ def _read_header(file, path):
     listed = parse_json(raw, f"{path}: the header")
     metadata = listed.pop("__metadata__", {})
     if not _is_text_to_text(metadata):
-        raise _damaged(path, "__metadata__ to map text to text", brief(metadata))
+        raise damaged(path, "__metadata__ to map text to text", brief(metadata))
     entries = {name: _entry(path, name, fields, 8 + length, size) for name, fields in listed.items()}
     _check_no_gaps(path, entries.values(), 8 + length, size)
     return entries, metadata
@@ -155,53 +155,21 @@ def _not_a_header(head, size, length):      # -> the rest of a sentence
     return f"expected a JSON object after the first 8 bytes, got {brief(head[8:16])}; is this a safetensors file?"
 
 
-def parse_json(raw, what):      # bytes -> dict
-    """One JSON object from bytes that may be anything; a repeated key or NaN is Refused, like everything else amiss."""
-    try:
-        parsed = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
-    except RecursionError:
-        raise _damaged(what, "a flat JSON object", "one nested too deeply") from None
-    except UnicodeDecodeError:
-        raise _damaged(what, "UTF-8 text", "other bytes") from None
-    except ValueError as error:
-        raise _damaged(what, "JSON", f"a fault ({str(error)[:160]})") from None
-    if not isinstance(parsed, dict):
-        raise _damaged(what, "a JSON object", brief(parsed))
-    return parsed
-
-
-def _damaged(where, wanted, got):       # -> Refused, to raise
-    return Refused(f"{where}: expected {wanted}, got {got}; is the file damaged?")
-
-
-def _without_repeats(pairs):
-    found = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {brief(key)} stands there twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(word):
-    raise ValueError(f"{word} is not a JSON number")
-
-
 def _entry(path, name, fields, data_start, size):       # -> TensorEntry
     where = f"{path}: tensor {brief(name)}"
     if not is_text(name):
-        raise _damaged(path, "every name to be valid text", brief(name))
+        raise damaged(path, "every name to be valid text", brief(name))
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
-        raise _damaged(where, "the fields dtype, shape and data_offsets", brief(fields))
+        raise damaged(where, "the fields dtype, shape and data_offsets", brief(fields))
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     nbytes = tensor_bytes(where, dtype, shape)
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _damaged(where, "data_offsets [start, stop] with start <= stop", brief(offsets))
+        raise damaged(where, "data_offsets [start, stop] with start <= stop", brief(offsets))
     start, stop = offsets
     if stop > size - data_start:
         raise Refused(f"{where}: expected it to end within {size - data_start:,} data bytes, got {stop:,}; fetch the whole file.")
     if stop - start != nbytes:
-        raise _damaged(where, f"{nbytes:,} bytes for {dtype} {shape}", f"{stop - start:,}")
+        raise damaged(where, f"{nbytes:,} bytes for {dtype} {shape}", f"{stop - start:,}")
     return TensorEntry(name, dtype, tuple(shape), data_start + start, data_start + stop)
 
 
@@ -210,10 +178,10 @@ def tensor_bytes(where, dtype, shape):      # -> bytes
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise Refused(f"{where}: expected a dtype among {', '.join(DTYPES)}, got {brief(dtype)}; use one of these.")
     if not _are_counts(shape) or len(shape) > MAX_AXES:
-        raise _damaged(where, f"a shape of at most {MAX_AXES} whole numbers >= 0", brief(shape))
+        raise damaged(where, f"a shape of at most {MAX_AXES} whole numbers >= 0", brief(shape))
     # Zeros are left out, as NumPy does: [0, 2**62] of F32 has no elements and yet no array can have it.
     if math.prod(side for side in shape if side) * DTYPES[dtype].itemsize >= 2**63:
-        raise _damaged(where, "a shape of fewer than 2**63 bytes", brief(shape))
+        raise damaged(where, "a shape of fewer than 2**63 bytes", brief(shape))
     if dtype == "F4":
         if not shape or shape[-1] % 2:
             raise Refused(f"{where}: expected an even last axis, as F4 packs two numbers in a byte, got {brief(shape)}; pad it.")
@@ -226,17 +194,6 @@ def _are_counts(numbers):
     return isinstance(numbers, list | tuple) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
 
 
-def is_text(value):
-    """Whether this is a str that UTF-8 can hold: JSON can smuggle in half a surrogate pair."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _is_text_to_text(metadata):
     return isinstance(metadata, dict) and all(is_text(key) and is_text(value) for key, value in metadata.items())
 
@@ -247,25 +204,10 @@ def _check_no_gaps(path, entries, data_start, size):
         if entry.start != reached:
             fault = "overlaps" if entry.start < reached else "leaves a hole after"
             where = f"{path}: tensor {brief(entry.name)} {fault} {before}"
-            raise _damaged(where, f"a start at byte {reached:,}", f"{entry.start:,}")
+            raise damaged(where, f"a start at byte {reached:,}", f"{entry.start:,}")
         reached, before = entry.stop, brief(entry.name)
     if reached != size:
-        raise _damaged(path, f"the last tensor to end where the file ends, at byte {size:,}", f"{reached:,}")
-
-
-def brief(value):       # -> str, printable, short
-    """A stranger's value as it may stand in a sentence."""
-    try:
-        if isinstance(value, list | tuple) and len(value) > 8:
-            return f"a list of {len(value)}"
-        if isinstance(value, dict) and len(value) > 8:
-            return f"an object of {len(value)} fields"
-        if isinstance(value, str):
-            value = value[:200]
-        text = ascii(value)
-    except (ValueError, RecursionError):                        # an integer with more digits than Python prints
-        return f"a {type(value).__name__} too large to print"
-    return text if len(text) <= 120 else text[:117] + "..."
+        raise damaged(path, f"the last tensor to end where the file ends, at byte {size:,}", f"{reached:,}")
 
 
 def write_file(path, tensors, metadata=None, progress=None):    # -> bytes written, header included

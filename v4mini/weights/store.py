@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import brief, is_text, open_file, parse_json, replacing, tensor_bytes, write_file
+from v4mini.untrusted import brief, is_text, parse_json, read_file
+from v4mini.weights.file import open_file, replacing, tensor_bytes, write_file
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -141,9 +142,7 @@ def _open_sharded(folder, found):
 
 
 def _read_index(path):      # -> {tensor: shard}, metadata
-    if not path.is_file() or path.stat().st_size > MAX_INDEX_BYTES:
-        raise Refused(f"{path}: expected a JSON file of at most {MAX_INDEX_BYTES:,} bytes, got something else; fetch it again.")
-    index = parse_json(path.read_bytes(), f"{path}: the index")
+    index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index")
     weight_map, metadata = index.get("weight_map"), index.get("metadata", {})
     if not isinstance(metadata, dict):
         raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")

@@ -7,7 +7,7 @@ import hashlib
 import re
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import brief, is_text, parse_json
+from v4mini.untrusted import brief, is_text, parse_json
 from v4mini.weights.remote.meter import Listed
 
 RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)

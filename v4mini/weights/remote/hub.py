@@ -20,7 +20,8 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 
 from v4mini import __version__
 from v4mini.shapes import Refused
-from v4mini.weights.file import brief, replacing
+from v4mini.untrusted import brief
+from v4mini.weights.file import replacing
 from v4mini.weights.remote.answers import check_answer, fits, read_listing
 from v4mini.weights.remote.faults import refused
 from v4mini.weights.remote.folder import read_slices

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import brief, parse_json, replacing
+from v4mini.untrusted import brief, parse_json
+from v4mini.weights.file import replacing
 from v4mini.weights.store import INDEX, open_store
 
 RECORD = "fetched.json"

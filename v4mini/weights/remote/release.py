@@ -10,7 +10,8 @@ import numpy as np
 
 from v4mini.config import Config
 from v4mini.shapes import Refused
-from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header, brief, parse_json, replacing
+from v4mini.untrusted import brief, parse_json
+from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header, replacing
 from v4mini.weights.remote.folder import Folder
 from v4mini.weights.remote.meter import LIMIT
 from v4mini.weights.remote.parts import choose
