@@ -15,8 +15,8 @@ def run(*arguments):
 
 @pytest.mark.parametrize("arguments, words", [
     (("plan",), ["284.332 B parameters", "released  156.02 GB", "Least that holds it:"]),
-    (("plan", "--context", "1M", "--machine", "h200x4"), ["3.70 GB", "fits, 347.88 GB to spare", "bandwidth", "compute", "90.2",
-                                                          "To spare with other weights: fp8 +218.01 GB"]),
+    (("plan", "--context", "1M", "--machine", "h200x4"), ["3.70 GB", "fits, 347.88 GB free", "bandwidth", "compute", "90.2",
+                                                          "Free with other weights: fp8 +218.01 GB"]),
     (("plan", "--model", "pro", "--machine", "h100-node"), ["does not fit: 275.43 GB too little", "if it did fit",
                                                             "Least that holds it"]),
     (("plan", "--model", "v3.2", "--context", "1M"), ["Made for 163,840 tokens", "50.40 GB", "latent rows"]),

@@ -40,7 +40,7 @@ def test_the_longest_text_is_the_last_that_fits(machines, batch, machine):
 
 def test_as_many_texts_fit_as_it_says(machines, flash):
     report = plan(flash, MILLION, 1, find_machine(machines, "h200x4"), machines)
-    most = report["machine"]["most_texts"]
+    most = report["machine"]["max_batch"]
     assert needed(flash, MILLION, most) <= report["machine"]["room"] < needed(flash, MILLION, most + 1)
 
 

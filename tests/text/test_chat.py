@@ -126,8 +126,8 @@ WRITTEN_OUT = {
 
 @pytest.mark.parametrize("what", WRITTEN_OUT)
 def test_written_out(what):
-    got, wanted = WRITTEN_OUT[what]
-    assert got.replace(SYSTEM["content"], "S", 1).replace(EOS, "<E>") == wanted
+    got, expected = WRITTEN_OUT[what]
+    assert got.replace(SYSTEM["content"], "S", 1).replace(EOS, "<E>") == expected
 
 
 def test_tools_keep_all_thoughts():
@@ -201,7 +201,7 @@ def test_a_tokenizer_without_the_token_is_refused():
     class Older:
         special = {name: id for name, id in TOKENIZER.special.items() if name != ACTION}
         encode = TOKENIZER.encode
-    with pytest.raises(Refused, match="wanted one with the special token <｜action｜>"):
+    with pytest.raises(Refused, match="expected one with the special token <｜action｜>"):
         encode_chat([user(task="action")]).ids(Older)
 
 
@@ -227,39 +227,39 @@ def test_context_and_the_rest_make_the_whole_in_chat_mode(messages):
 
 TOOL = [{"type": "function", "function": {"name": "now"}}]
 WRONG = {
-    "no messages": ([], "wanted a list of one or more"),
-    "no list": ("Hello", "wanted a list of one or more"),
-    "no dict": (["Hello"], r"messages\[0\]: wanted a dict whose role is one of system, developer"),
+    "no messages": ([], "expected a list of one or more"),
+    "no list": ("Hello", "expected a list of one or more"),
+    "no dict": (["Hello"], r"messages\[0\]: expected a dict whose role is one of system, developer"),
     "no role": ([{"content": "Hello"}], "got None"),
     "unknown role": ([{"role": "root", "content": "x"}], "got 'root'"),
     "misspelt field": ([user(), said(reasoning="x")], "Did you mean reasoning_content?"),
     "odd field": ([user(temperature=1)], "no field is called 'temperature'"),
-    "no text": ([user(None)], "wanted text as the content of user, got None"),
+    "no text": ([user(None)], "expected text as the content of user, got None"),
     "a list for a text": ([user([{"type": "text", "text": "x"}])], "V4 reads text only"),
     "number as text": ([{"role": "latest_reminder", "content": 5}], "got 5"),
     "bad part of a result": ([user(), called(("a", {}, "1")), result([{"text": "x"}])], "content of tool"),
-    "bytes as thoughts": ([user(), said(reasoning_content=b"x")], "wanted text as reasoning_content"),
-    "silent developer": ([{"role": "developer", "content": ""}], "wanted some text from the developer"),
-    "late system": ([user(), said(), SYSTEM], r"messages\[2\]: wanted system messages first, got one behind assistant"),
-    "assistant first": ([said()], "wanted a user before the assistant, got nothing"),
-    "assistant after system": ([SYSTEM, said()], "wanted a user before the assistant, got system"),
-    "two assistants": ([user(), said(), said()], r"messages\[2\]: wanted a user between two assistants"),
-    "result of nothing": ([user(), result("x")], "wanted a call before the result of a tool, got none"),
-    "result after an answer": ([user(), called(("a", {}, "1")), result("x"), said(), result("y")], "wanted a call before"),
-    "result of another call": ([user(), called(("a", {}, "1")), result("x", "2")], "wanted a tool_call_id out of 1, got '2'"),
-    "tools of a user": ([user(tools=TOOL)], "wanted tools in a message of system or developer, got it in one of user"),
-    "calls of a user": ([user(tool_calls=[{}])], "wanted tool_calls in a message of assistant"),
-    "unknown task": ([user(task="sing")], "wanted a task out of action, query, authority"),
-    "task of the system": ([SYSTEM | {"task": "title"}], "wanted task in a message of"),
-    "task not answered": ([user(task="query"), user()], "wanted the assistant to answer the task query, got user"),
+    "bytes as thoughts": ([user(), said(reasoning_content=b"x")], "expected text as reasoning_content"),
+    "silent developer": ([{"role": "developer", "content": ""}], "expected some text from the developer"),
+    "late system": ([user(), said(), SYSTEM], r"messages\[2\]: expected system messages first, got one behind assistant"),
+    "assistant first": ([said()], "expected a user before the assistant, got nothing"),
+    "assistant after system": ([SYSTEM, said()], "expected a user before the assistant, got system"),
+    "two assistants": ([user(), said(), said()], r"messages\[2\]: expected a user between two assistants"),
+    "result of nothing": ([user(), result("x")], "expected a call before the result of a tool, got none"),
+    "result after an answer": ([user(), called(("a", {}, "1")), result("x"), said(), result("y")], "expected a call before"),
+    "result of another call": ([user(), called(("a", {}, "1")), result("x", "2")], "expected a tool_call_id out of 1, got '2'"),
+    "tools of a user": ([user(tools=TOOL)], "expected tools in a message of system or developer, got it in one of user"),
+    "calls of a user": ([user(tool_calls=[{}])], "expected tool_calls in a message of assistant"),
+    "unknown task": ([user(task="sing")], "expected a task out of action, query, authority"),
+    "task of the system": ([SYSTEM | {"task": "title"}], "expected task in a message of"),
+    "task not answered": ([user(task="query"), user()], "expected the assistant to answer the task query, got user"),
     "task that would be lost": ([user(), user(task="query")], "a user's turn of its own"),
-    "tools are no list": ([SYSTEM | {"tools": TOOL[0]}], "wanted a list of tools, got dict"),
-    "a tool without name": ([SYSTEM | {"tools": [{"name": "now"}]}], "tools: wanted"),
+    "tools are no list": ([SYSTEM | {"tools": TOOL[0]}], "expected a list of tools, got dict"),
+    "a tool without name": ([SYSTEM | {"tools": [{"name": "now"}]}], "tools: expected"),
     "a tool twice": ([SYSTEM | {"tools": TOOL * 2}], "got 'now' twice"),
     "a tool with quotes": ([SYSTEM | {"tools": [{"function": {"name": 'n"w'}}]}], "without quotes"),
-    "a schema that is no JSON": ([SYSTEM | {"response_format": {1, 2}}, user()], "JSON: wanted dicts"),
-    "a call that is none": ([user(), said(tool_calls=[{"name": "now"}])], "tool call: wanted"),
-    "calls in a dict": ([user(), said(tool_calls={"name": "now"})], "wanted a list of calls"),
+    "a schema that is no JSON": ([SYSTEM | {"response_format": {1, 2}}, user()], "JSON: expected dicts"),
+    "a call that is none": ([user(), said(tool_calls=[{"name": "now"}])], "tool call: expected"),
+    "calls in a dict": ([user(), said(tool_calls={"name": "now"})], "expected a list of calls"),
     "arguments in a dict": ([user(), said(tool_calls=[{"function": {"name": "now", "arguments": {}}}])], "json.dumps"),
     "arguments without names": ([user(), said(tool_calls=[{"function": {"name": "now", "arguments": "[1]"}}])], "a JSON object"),
     "a parameter with quotes": ([user(), called(("now", {'a"b': 1}, "1"))], "without quotes"),
@@ -271,12 +271,12 @@ def test_a_mistake_is_refused_in_one_sentence(what):
     messages, words = WRONG[what]
     with pytest.raises(Refused, match=words) as refusal:
         encode_chat(messages)
-    assert "wanted" in str(refusal.value) or "no field" in str(refusal.value)
+    assert "expected" in str(refusal.value) or "no field" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_an_unknown_effort_is_refused():
-    with pytest.raises(Refused, match=r"effort: wanted one of low, high, max, got 'most' \(from v4mini's own short texts\)"):
+    with pytest.raises(Refused, match=r"effort: expected one of low, high, max, got 'most' \(from v4mini's own short texts\)"):
         encode_chat([user()], True, effort="most")
     assert encode_chat([user()], True, effort="low").text == encode_chat([user()], True).text
     assert encode_chat([user()], True, effort="max").text == BOS + MINI.efforts["max"] + text([user()], True)

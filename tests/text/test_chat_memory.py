@@ -30,7 +30,7 @@ class FakeCache:
 
     def rewind(self, count):
         if not 0 <= count <= self.rewindable:
-            raise Refused(f"rewind: wanted at most {self.rewindable}, got {count}")
+            raise Refused(f"rewind: expected at most {self.rewindable}, got {count}")
         self.tokens, self.rewindable = self.tokens[: self.length - count], self.rewindable - count
 
     def copy(self):
@@ -249,7 +249,7 @@ def test_closing_an_answer_is_interrupting_it(mini):
 
 def test_a_refused_question_leaves_no_trace(mini):
     talk = talk_of(mini, [*spell("A"), EOS_ID])
-    with pytest.raises(Refused, match="wanted text as the content of user"):
+    with pytest.raises(Refused, match="expected text as the content of user"):
         list(talk.ask(None))
     assert talk.messages == [] and ask(talk, "Hello")[1] == "A"
 
@@ -257,7 +257,7 @@ def test_a_refused_question_leaves_no_trace(mini):
 def test_what_is_not_well_formed_is_kept_as_text_and_said(mini):
     talk = talk_of(mini, [*spell("never ends its thoughts"), EOS_ID], [*spell(f"letters {EOS}"), EOS_ID], thinking=True)
     assert ask(talk, "Hello") == ("never ends its thoughts", "")
-    assert talk.answer.fault.startswith("answer: wanted </think>") and talk.answer.ended
+    assert talk.answer.fault.startswith("answer: expected </think>") and talk.answer.ended
     assert talk.messages[-1]["reasoning_content"] == "never ends its thoughts"
 
 

@@ -60,8 +60,8 @@ def test_an_unfinished_character_is_shown_where_its_part_ends():
 
 
 @pytest.mark.parametrize("ids, thinking, fault", [
-    ([], False, "wanted <｜end▁of▁sentence｜> at its end"), ([TOKENIZER.eos_id], True, "wanted </think>"),
-    ([TOKENIZER.special[THINK], TOKENIZER.eos_id], False, "wanted no special token in the answer, got <think>")])
+    ([], False, "expected <｜end▁of▁sentence｜> at its end"), ([TOKENIZER.eos_id], True, "expected </think>"),
+    ([TOKENIZER.special[THINK], TOKENIZER.eos_id], False, "expected no special token in the answer, got <think>")])
 def test_what_is_not_well_formed_is_said(ids, thinking, fault):
     message, said = fed(ids, thinking)[0].message()
     assert fault in said and message["role"] == "assistant" and message["tool_calls"] == []

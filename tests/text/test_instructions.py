@@ -103,14 +103,14 @@ BROKEN = {
     "effort is computed": (FIRST.replace("REASONING_EFFORT_MAX = (", "REASONING_EFFORT_MAX = str("), "called REASONING_EFFORT"),
     "template is computed": (FIRST.replace('TOOLS_TEMPLATE = """', 'TOOLS_TEMPLATE = f"""'), "called TOOLS_TEMPLATE"),
     "template is bytes": (FIRST.replace('"JSON:', 'b"JSON:'), "called response_format_template"),
-    "no schemas": (FIRST.replace("{tool_schemas}", ""), r"wanted \{tool_schemas\}"),
-    "another field": (FIRST.replace("{dsml_token}", "{secret}"), "wanted {tool_schemas}.*got .*secret"),
-    "a look inside": (FIRST.replace("{dsml_token}", "{tool_schemas.__class__}"), "wanted {tool_schemas}"),
-    "a width": (FIRST.replace("{dsml_token}", "{dsml_token:>999999999}"), "wanted {tool_schemas}"),
-    "odd braces": (FIRST.replace("{dsml_token}", "{"), "wanted {tool_schemas}"),
-    "cut short": (FIRST[:FIRST.index("Harder")], "wanted Python source"),
-    "zeros": ("\0" * 9, "wanted Python source"),
-    "very deep": ("x = " + "(" * 5000, "wanted Python source"),
+    "no schemas": (FIRST.replace("{tool_schemas}", ""), r"expected \{tool_schemas\}"),
+    "another field": (FIRST.replace("{dsml_token}", "{secret}"), "expected {tool_schemas}.*got .*secret"),
+    "a look inside": (FIRST.replace("{dsml_token}", "{tool_schemas.__class__}"), "expected {tool_schemas}"),
+    "a width": (FIRST.replace("{dsml_token}", "{dsml_token:>999999999}"), "expected {tool_schemas}"),
+    "odd braces": (FIRST.replace("{dsml_token}", "{"), "expected {tool_schemas}"),
+    "cut short": (FIRST[:FIRST.index("Harder")], "expected Python source"),
+    "zeros": ("\0" * 9, "expected Python source"),
+    "very deep": ("x = " + "(" * 5000, "expected Python source"),
     "too large": ("#" * (2**20 + 1), "at most 1,048,576 bytes"),
 }
 
@@ -127,10 +127,10 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(Refused, match="cannot be read|no such file"):
         load_instructions(tmp_path)
     (tmp_path / "latin.py").write_bytes(b"# \xff\xfe")
-    with pytest.raises(Refused, match="wanted Python source"):
+    with pytest.raises(Refused, match="expected Python source"):
         load_instructions(tmp_path / "latin.py")
 
 
 def test_templates_are_checked_wherever_they_come_from():
-    with pytest.raises(Refused, match="this test: wanted"):
+    with pytest.raises(Refused, match="this test: expected"):
         Instructions("no field", "{schema}", {}, "this test")

@@ -81,32 +81,32 @@ def test_a_special_token_in_a_value_is_its_name():
 
 
 MALFORMED = {
-    "no end of thoughts": (f"Hm.{EOS}", True, "wanted </think> behind the thoughts, got the end"),
-    "a call among thoughts": (f"Hm.\n\n{CALL}{EOS}", True, "wanted </think> behind the thoughts, got a call"),
-    "no end": ("Hello", False, "wanted <｜end▁of▁sentence｜> at its end, got 'Hello'"),
+    "no end of thoughts": (f"Hm.{EOS}", True, "expected </think> behind the thoughts, got the end"),
+    "a call among thoughts": (f"Hm.\n\n{CALL}{EOS}", True, "expected </think> behind the thoughts, got a call"),
+    "no end": ("Hello", False, "expected <｜end▁of▁sentence｜> at its end, got 'Hello'"),
     "nothing": ("", False, "at its end, got nothing"),
-    "no end behind calls": (f"\n\n{CALL}", False, "wanted <｜end▁of▁sentence｜> at its end"),
+    "no end behind calls": (f"\n\n{CALL}", False, "expected <｜end▁of▁sentence｜> at its end"),
     "more behind calls": (f"\n\n{CALL} Done.{EOS}", False, "behind the calls, got ' Done.'"),
     "a second block": (f"\n\n{CALL}\n\n{CALL}{EOS}", False, "behind the calls, got '\\\\n\\\\n<｜DSML｜tool_calls>"),
-    "more behind the end": (f"Hi{EOS}{USER}", False, "wanted nothing behind <｜end▁of▁sentence｜>, got '<｜User｜>'"),
-    "two ends": (f"Hi{EOS}{EOS}", False, "wanted nothing behind"),
-    "another turn": (f"Hi{USER}Hello{EOS}", False, "wanted no special token in the answer, got <｜User｜>"),
-    "thinking twice": (f"a{THINK}b{END_THINK}c{EOS}", True, "wanted no special token in the thoughts, got <think>"),
-    "thoughts in chat mode": (f"a{END_THINK}c{EOS}", False, "wanted no special token in the answer, got </think>"),
+    "more behind the end": (f"Hi{EOS}{USER}", False, "expected nothing behind <｜end▁of▁sentence｜>, got '<｜User｜>'"),
+    "two ends": (f"Hi{EOS}{EOS}", False, "expected nothing behind"),
+    "another turn": (f"Hi{USER}Hello{EOS}", False, "expected no special token in the answer, got <｜User｜>"),
+    "thinking twice": (f"a{THINK}b{END_THINK}c{EOS}", True, "expected no special token in the thoughts, got <think>"),
+    "thoughts in chat mode": (f"a{END_THINK}c{EOS}", False, "expected no special token in the answer, got </think>"),
     "a beginning": (f"{BOS}Hi{EOS}", False, "got <｜begin▁of▁sentence｜>"),
     "a block without blank line": (f"Hi\n{CALL}{EOS}", False, "got ｜DSML｜"),
-    "unknown tool": (f"\n\n{call(name='rm')}{EOS}", False, "wanted a call of now or then, got 'rm'"),
+    "unknown tool": (f"\n\n{call(name='rm')}{EOS}", False, "expected a call of now or then, got 'rm'"),
     "parameter twice": (f"\n\n{call(value('a', 'x', True), value('a', 'y', True))}{EOS}", False,
-                        "wanted each parameter of now once, got 'a' twice"),
-    "no JSON": (f"\n\n{call(value('a', 'x', False))}{EOS}", False, "wanted JSON for a of now"),
-    "empty JSON": (f"\n\n{call(value('a', '', False))}{EOS}", False, "wanted JSON for a of now"),
-    "unclosed parameter": (f"\n\n{CALL.replace('</｜DSML｜parameter>', '')}{EOS}", False, "wanted </｜DSML｜parameter> somewhere"),
-    "unclosed invoke": (f"\n\n{CALL.replace('</｜DSML｜invoke>', '')}{EOS}", False, "wanted '<｜DSML｜parameter' in invoke now"),
-    "unclosed block": (f"\n\n{CALL.replace('</｜DSML｜tool_calls>', '')}{EOS}", False, "wanted '<｜DSML｜invoke' in tool_calls"),
-    "cut in a name": ("\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"no", False, "wanted name=\"...\"> in invoke, got ' name=\"no'"),
+                        "expected each parameter of now once, got 'a' twice"),
+    "no JSON": (f"\n\n{call(value('a', 'x', False))}{EOS}", False, "expected JSON for a of now"),
+    "empty JSON": (f"\n\n{call(value('a', '', False))}{EOS}", False, "expected JSON for a of now"),
+    "unclosed parameter": (f"\n\n{CALL.replace('</｜DSML｜parameter>', '')}{EOS}", False, "expected </｜DSML｜parameter> somewhere"),
+    "unclosed invoke": (f"\n\n{CALL.replace('</｜DSML｜invoke>', '')}{EOS}", False, "expected '<｜DSML｜parameter' in invoke now"),
+    "unclosed block": (f"\n\n{CALL.replace('</｜DSML｜tool_calls>', '')}{EOS}", False, "expected '<｜DSML｜invoke' in tool_calls"),
+    "cut in a name": ("\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"no", False, "expected name=\"...\"> in invoke, got ' name=\"no'"),
     "cut in a value": (f"\n\n{CALL[:70]}", False, "in a parameter of now|in parameter"),
     "string neither true nor false": (f"\n\n{CALL.replace('true', 'yes')}{EOS}", False, "in a parameter of now"),
-    "no string": (f"\n\n{CALL.replace(' string=', ' ')}{EOS}", False, 'wanted name="..." string="true" or "false">'),
+    "no string": (f"\n\n{CALL.replace(' string=', ' ')}{EOS}", False, 'expected name="..." string="true" or "false">'),
     "no name": (f"\n\n{CALL.replace(' name=', ' ')}{EOS}", False, "in invoke"),
     "text between calls": (f"\n\n{CALL.replace('</｜DSML｜invoke>', '</｜DSML｜invoke>now')}{EOS}", False, "behind an invoke"),
     "text between parameters": (f"\n\n{CALL.replace('</｜DSML｜parameter>', '</｜DSML｜parameter>,')}{EOS}", False, "behind parameter city"),
@@ -120,18 +120,18 @@ def test_a_malformed_answer_is_refused_with_the_place(what):
     text, thinking, words = MALFORMED[what]
     with pytest.raises(Refused, match=words) as refusal:
         parse_answer(text, thinking, TOOLS)
-    assert str(refusal.value).startswith(("answer: wanted", "DSML: wanted")) and "\n" not in str(refusal.value)
+    assert str(refusal.value).startswith(("answer: expected", "DSML: expected")) and "\n" not in str(refusal.value)
 
 
 def test_without_a_list_of_tools_any_name_will_do():
     assert parse_answer(f"\n\n{call(name='rm')}{EOS}")["tool_calls"][0]["function"]["name"] == "rm"
-    with pytest.raises(Refused, match="wanted a call of no tool at all, got 'rm'"):
+    with pytest.raises(Refused, match="expected a call of no tool at all, got 'rm'"):
         parse_answer(f"\n\n{call(name='rm')}{EOS}", tools=[])
 
 
 @pytest.mark.parametrize("text", [None, b"x", 5, [1, 2]])
 def test_what_is_no_text_is_refused(text):
-    with pytest.raises(Refused, match="answer: wanted text"):
+    with pytest.raises(Refused, match="answer: expected text"):
         parse_answer(text)
 
 

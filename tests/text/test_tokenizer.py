@@ -173,25 +173,25 @@ def test_it_says_what_it_is():
 @pytest.mark.parametrize("id", [-1, 2048, 2**70, -(2**20000), np.int64(2048)], ids=["-1", "2048", "2**70", "-2**20000", "int64"])
 def test_an_id_out_of_range_is_refused(id):
     for ask in (TOKENIZER.token_bytes, TOKENIZER.piece, StreamDecoder(TOKENIZER).put, lambda id: TOKENIZER.decode([5, id])):
-        with pytest.raises(Refused, match=r"^token id: wanted 0 to 2047, got .{1,40}\. Are model and tokenizer"):
+        with pytest.raises(Refused, match=r"^token id: expected 0 to 2047, got .{1,40}\. Are model and tokenizer"):
             ask(id)
 
 
 @pytest.mark.parametrize("ids", [[1.0], ["5"], [None], [[1, 2]], np.zeros((2, 2), int), np.array([1.5])])
 def test_what_is_no_id_is_refused(ids):
-    with pytest.raises(Refused, match="^token id: wanted an integer, got "):
+    with pytest.raises(Refused, match="^token id: expected an integer, got "):
         TOKENIZER.decode(ids)
 
 
 @pytest.mark.parametrize("ids", [5, "5", b"5", None, np.array(5)])
 def test_what_is_no_list_of_ids_is_refused(ids):
-    with pytest.raises(Refused, match="^decode: wanted a list of ids, got "):
+    with pytest.raises(Refused, match="^decode: expected a list of ids, got "):
         TOKENIZER.decode(ids)
 
 
 @pytest.mark.parametrize("text", [None, b"bytes", 5, ["a"], ("a", "b")])
 def test_what_is_no_text_is_refused(text):
-    with pytest.raises(Refused, match="^encode: wanted text, got "):
+    with pytest.raises(Refused, match="^encode: expected text, got "):
         TOKENIZER.encode(text)
 
 
@@ -222,10 +222,10 @@ DAMAGED = {
     "empty": ("", "is not JSON"),
     "cut short": ('{"model": ', "is not JSON"),
     "too deep": ("[" * 100_000, "is not JSON"),
-    "a list": ("[]", "wanted a vocabulary"),
-    "a config": ('{"vocab_size": 2048, "hidden_size": 256}', "wanted a vocabulary"),
-    "negative id": ('{"model": {"vocab": {"a": -1}}, "added_tokens": []}', "wanted a vocabulary"),
-    "vocabulary of pairs": ('{"model": {"vocab": [["a", -1.5]]}, "added_tokens": []}', "wanted a vocabulary"),
+    "a list": ("[]", "expected a vocabulary"),
+    "a config": ('{"vocab_size": 2048, "hidden_size": 256}', "expected a vocabulary"),
+    "negative id": ('{"model": {"vocab": {"a": -1}}, "added_tokens": []}', "expected a vocabulary"),
+    "vocabulary of pairs": ('{"model": {"vocab": [["a", -1.5]]}, "added_tokens": []}', "expected a vocabulary"),
     "nothing added": ('{"model": {"vocab": {"a": 0}}}', "added_tokens"),
     "words, not bytes": ('{"model": {"type": "WordPiece", "vocab": {"a": 0}}, "added_tokens": []}', "byte-level"),
     "id as text": (edited(added_tokens=[{"id": "0", "content": BOS}]), "added_tokens"),
@@ -238,8 +238,8 @@ DAMAGED = {
     "two ids, one name": (edited(added_tokens=added({"id": 9999})), "share an id or a name"),
     "id of an ordinary token": (edited(added_tokens=added({"id": 300, "content": "new"})), "share an id"),
     "id far away": (edited(added_tokens=added({"id": 9999, "content": "far"})), "next free one"),
-    "no BOS": (edited(added_tokens=added(drop=BOS)), "wanted the special token <｜begin"),
-    "no EOS": (edited(added_tokens=added(drop=EOS)), "wanted the special token <｜end"),
+    "no BOS": (edited(added_tokens=added(drop=BOS)), "expected the special token <｜begin"),
+    "no EOS": (edited(added_tokens=added(drop=EOS)), "expected the special token <｜end"),
 }
 
 

@@ -55,13 +55,13 @@ def test_a_vocabulary_too_small_for_all_bytes_is_refused(size):
 
 
 def test_too_little_text_is_refused():
-    with pytest.raises(Refused, match=r"^train: wanted 2048 tokens, but the texts hold pairs for \d+ only"):
+    with pytest.raises(Refused, match=r"^train: expected 2048 tokens, but the texts hold pairs for \d+ only"):
         train(SOME, 2048)
 
 
 @pytest.mark.parametrize("texts", ["one text", [("name", "text")], [b"bytes"], [None]])
 def test_what_are_no_texts_are_refused(texts):
-    with pytest.raises(Refused, match="^train: wanted an iterable of texts"):
+    with pytest.raises(Refused, match="^train: expected an iterable of texts"):
         train(texts, 300)
 
 

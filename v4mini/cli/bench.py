@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config, Refused
-from v4mini.cli.front import backend_option, before_numpy, json_option, main
+from v4mini.cli.main import backend_option, before_numpy, json_option, main
 from v4mini.viz.tables import human_bytes, text_table
 
 
@@ -140,7 +140,7 @@ def _numbers(text):
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")
 @json_option
 def bench_kernels(repeats, plot, as_json):
-    """Each kernel beside NumPy's formula and beside this machine's roofs. Needs about 2 GB of memory."""
+    """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 2 GB of memory."""
     from v4mini.bench.kernels import kernel_times
     from v4mini.bench.roof import ceilings
 
@@ -148,7 +148,7 @@ def bench_kernels(repeats, plot, as_json):
     for timing in kernel_times(roof, repeats):
         timings.append(timing)
         if sys.stderr.isatty():
-            click.echo(f"\r\033[K{timing.name}: {timing.share:.0%} of its roof", nl=False, err=True)
+            click.echo(f"\r\033[K{timing.name}: {timing.share:.0%} of its ceiling", nl=False, err=True)
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     if plot:
@@ -159,7 +159,7 @@ def bench_kernels(repeats, plot, as_json):
         click.echo(json.dumps({"ceilings": roof, "kernels": [vars(timing) for timing in timings]}, indent=1))
         return
     _say_ceilings(roof)
-    click.echo(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of that roof"],
+    click.echo(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of ceiling"],
                           [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
                             f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
                            for t in timings]))
@@ -176,14 +176,14 @@ def _say_ceilings(roof):
 @backend_option
 @json_option
 def bench_million(tokens, log, backend, as_json):
-    """Read a million tokens on this machine, then go on speaking: time and memory at every doubling."""
+    """Read a million tokens on this machine, then decode: time and memory at every doubling."""
     from v4mini.bench.million import million
     from v4mini.inference.cached import CachedModel
     from v4mini.inference.load import choose_backend
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
 
-    config = Config.bench().replace(max_seq_len=max(2 * tokens, 1 << 20))   # room to go on speaking, and for the probe
+    config = Config.bench().replace(max_seq_len=max(2 * tokens, 1 << 20))   # space to decode, and for the probe
     model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(backend))
     started = time.perf_counter()
 

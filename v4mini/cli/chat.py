@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import backend_option, data_folder, json_option, main
+from v4mini.cli.main import backend_option, data_folder, json_option, main
 
 HELP = """\
 /system TEXT   set the system message; without TEXT, show it     /reset   forget what was said

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main
 from v4mini.viz.tables import text_table
 
 FILE = click.Path(path_type=Path)
@@ -46,7 +46,7 @@ class Day(click.ParamType):
 @click.option("--terms", type=click.Choice(["rent", "buy"]), default="buy", show_default=True,
               help="rent: by the hour, power included. buy: over --years, and --power.")
 @click.option("--efficiency", type=float, help="Share of the bound that is reached.  [default: of published runs]")
-@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="Requests side by side, or as many as fit.")
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="Requests in a batch, or as many as fit.")
 @click.option("--utilisation", default=0.4, show_default=True, type=float, help="Share of all hours in which it works.")
 @click.option("--years", default=3.0, show_default=True, type=float, help="Life of a purchase.")
 @click.option("--power", default="us-commercial", show_default=True, help="USD per kWh, or a name in the table.")

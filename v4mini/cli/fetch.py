@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import json_option, main
+from v4mini.cli.main import json_option, main
 from v4mini.viz.tables import human_bytes, text_table
 
 SHOWN = 12                              # new files named at most

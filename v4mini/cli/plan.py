@@ -1,4 +1,4 @@
-"""plan and claims: can I run it, and is it true what they say? Not here: the computing (planning/), prices (cost.py)."""
+"""plan: can I run it? Not here: the computing (planning/), prices (cost.py)."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
 AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([KkMm]?)\s*")
@@ -39,7 +39,7 @@ def files_option(name):
 @main.command()
 @click.option("--model", default="flash", show_default=True, help="flash, pro, mini, v3.2, a config.json or a folder with one.")
 @click.option("--context", default="128K", show_default=True, type=Tokens(), help="Tokens of each text; K and M: powers of 1024.")
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(1, 10**6), help="Texts side by side.")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1, 10**6), help="Sequences in a batch.")
 @click.option("--machine", help="A name, or several as in h200x8. --list shows all names.")
 @click.option("--weights", "stored", default="released", show_default=True, help="released, fp8, w8a8, w4a8, bf16 or q2.")
 @click.option("--cache", "storage", default="released", show_default=True, help="released, bfloat16 or float32.")
@@ -118,14 +118,14 @@ def _machine(found, report):                            # yields paragraphs
     spare = human_bytes(abs(found["spare"]))
     others = [f"{row['stored']} {'+' if row['spare'] >= 0 else '-'}{human_bytes(abs(row['spare']))}"
               for row in found["fits_by_weights"] if row["stored"] != report["stored"]]
-    fit = f"fits, {spare} to spare" if found["fits"] else f"does not fit: {spare} too little"
+    fit = f"fits, {spare} free" if found["fits"] else f"does not fit: {spare} too little"
     yield (f"{found['name']}: {found['title']}\n"
            f"{human_bytes(found['memory'])} of memory, {human_bytes(found['room'])} usable: {fit}"
-           + (f"\nTo spare with other weights: {', '.join(others)}." if others else ""))
+           + (f"\nFree with other weights: {', '.join(others)}." if others else ""))
     if found["longest"]:
         yield (f"Longest text that fits (batch {report['batch']}): {found['longest']:,} tokens"
                f"{', the most it was made for' * (found['longest'] == report['longest_made_for'])}. "
-               f"Texts of {report['context']:,} tokens that fit: {found['most_texts']:,}.")
+               f"Sequences of {report['context']:,} tokens that fit in a batch: {found['max_batch']:,}.")
     rows = [[name, _seconds(row["seconds"]), _seconds(row["compute_seconds"]), _seconds(row["read_seconds"]), row["binds"],
              f"{row['tokens_per_second']:,.0f}"]
             for name, row in (("read one such text", found["prefill"]), (f"a new token, batch {report['batch']}", found["step"]))]
@@ -146,7 +146,7 @@ def _seconds(value):                                    # -> "1.25 s", "3.1 ms"
 
 
 def _machine_rows(rows):
-    return text_table(["machine", "what", "usable", "to spare"],
+    return text_table(["machine", "what", "usable", "free"],
                       [[row["name"], row["title"], human_bytes(row["room"]), human_bytes(row["spare"])] for row in rows])
 
 
@@ -195,38 +195,3 @@ def _list(machines, paths, as_json):
               str(row["date"]), row["source"][:60]] for row in rows]
     header = ["name", "devices", "GB each", "GB/s each", "BF16", "FP8", "INT8", "FP4", "watts", "as of", "source"]
     return click.echo(text_table(header, shown) + "\n\nDense TFLOP/s per device, watts of the row. --machines FILE adds rows.")
-
-
-@main.command()
-@click.option("--only", type=click.Choice(["supported", "qualified", "refuted", "open"]), help="Claims with this verdict.")
-@files_option("claims")
-@files_option("machines")
-@files_option("prices")
-@json_option
-def claims(only, claims_files, machines_files, prices_files, as_json):
-    """Is it true? What was said about V4 at its launch, claim by claim, computed now.
-
-    supported: it holds. qualified: true in a sense that the claim does not say. refuted: it does not hold. open: nobody
-    outside knows. Claims that no computation can settle rest on the source that is named.
-    """
-    from v4mini.planning.checks import VERDICTS, Tools
-    from v4mini.planning.claims import judged, read_claims
-    from v4mini.planning.machines import read_machines
-    from v4mini.planning.prices import read_prices
-
-    folder = data_folder()
-    tools = Tools(read_machines(folder / "machines.json", *machines_files),
-                  read_prices(folder / "prices.json", *prices_files))
-    found = list(judged(read_claims(folder / "claims.json", *claims_files), tools))
-    shown = [one for one in found if only in (None, one["verdict"])]
-    if as_json:
-        return click.echo(json.dumps(shown, indent=1))
-    for one in shown:
-        how = "computed now" if one["computed"] else "by source"
-        click.echo(f"{one['verdict'].upper()} ({how})  {one['claim']}  [{one['by']}, {one['said']}]")
-        for line in (one["finding"], f"Note: {one['note']}." if one["note"] else "", f"Source: {one['source']}, {one['date']}"):
-            if line:
-                click.echo(textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="    "))
-        click.echo()
-    counts = {verdict: sum(one["verdict"] == verdict for one in found) for verdict in VERDICTS}
-    return click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + f"; {len(found)} claims")

@@ -16,7 +16,7 @@ from v4mini.planning.models import planned_model
 from v4mini.planning.plan import longest, needed
 from v4mini.planning.prices import days_of, rate
 from v4mini.planning.roofline import step_bound
-from v4mini.planning.rows import day
+from v4mini.planning.tables import day
 from v4mini.shapes import Refused
 
 VERDICTS = ("supported", "qualified", "refuted", "open")
@@ -174,7 +174,7 @@ def steady(row, tools):
     crowd = [step_bound(model, machine, tokens, batch) for tokens in (ask["near"], ask["far"])]
     crowded = crowd[1].seconds / crowd[0].seconds
     says = (f"For one text the bound on {machine.title} loses {loss:.1f}% from {ask['near']:,} to {ask['far']:,} tokens. "
-            f"With {batch} texts side by side, as many as fit, a step takes {crowded:.1f} times as long.")
+            f"With {batch} texts in a batch, as many as fit, a step takes {crowded:.1f} times as long.")
     return Finding("qualified" if loss < 20 < 100 * (crowded - 1) else "supported" if loss < 20 else "refuted", says,
                    {"loss_percent": loss, "batch": batch, "crowded_times": crowded})
 

@@ -5,7 +5,7 @@ Not here: the computations (checks.py), the rows (whoever calls names the files)
 """
 
 from v4mini.planning.checks import VERDICTS, Finding, run_check
-from v4mini.planning.rows import Field, read_table
+from v4mini.planning.tables import Field, read_table
 from v4mini.shapes import Refused
 
 CLAIM = {

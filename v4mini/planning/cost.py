@@ -21,7 +21,7 @@ from v4mini.shapes import Refused
 HOURS_A_YEAR = 8766
 HOURS_A_MONTH = HOURS_A_YEAR / 12
 IDLE_POWER = 0.3                # of full load: an H100's 215 of 685 W (huggingface.co/datasets/devidasmishra, 2026)
-SIDE_BY_SIDE = 64               # requests answered at once, unless fewer fit
+MAX_BATCH = 64                  # requests answered at once, unless fewer fit
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def hosting(model, machine, workload, terms, efficiency, stored="released", stor
     if not 0 < efficiency <= 1:
         raise Refused(f"efficiency: expected above 0 and at most 1, got {efficiency!r}. It is a share of the bound.")
     context = workload.tokens_in + workload.tokens_out
-    fits = _side_by_side(model, machine, context, stored, storage)
-    batch = min(batch or SIDE_BY_SIDE, fits)
+    fits = _batch_that_fits(model, machine, context, stored, storage)
+    batch = min(batch or MAX_BATCH, fits)
     bound = request_seconds(model, machine, workload.tokens_in, workload.tokens_out, workload.cached_tokens, batch, stored,
                             storage)
     seconds = bound / efficiency
@@ -146,7 +146,7 @@ def hosting(model, machine, workload, terms, efficiency, stored="released", stor
             "fixed_per_hour": terms.idle_per_hour, "fixed_per_month": terms.idle_per_hour * HOURS_A_MONTH, "power_each": each}
 
 
-def _side_by_side(model, machine, context, stored, storage):        # -> requests that fit beside each other
+def _batch_that_fits(model, machine, context, stored, storage):        # -> requests that fit beside each other
     weights, cache = needed(model, 1, 0, stored, storage), sum(model.cache(context, storage).values())
     fits = int((machine.room - weights) // max(1, cache))
     if fits >= 1:

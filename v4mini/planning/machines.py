@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from v4mini.planning.rows import SOURCED, Field, nearest, read_table
+from v4mini.planning.tables import SOURCED, Field, nearest, read_table
 from v4mini.shapes import Refused
 
 KINDS = ("laptop", "desktop", "workstation", "accelerator", "node")

@@ -89,7 +89,7 @@ def on_machine(model, context, batch, machine, stored, storage, mtp=False):     
         {"stored": row["stored"], "spare": machine.room - needed(model, context, batch, row["stored"], storage, mtp)}
         for row in weights_table(model, mtp)]
     found["longest"] = longest(model, machine, batch, stored, storage, mtp)
-    found["most_texts"] = max(0, int((machine.room - weights) // max(1, sum(model.cache(context, storage).values()))))
+    found["max_batch"] = max(0, int((machine.room - weights) // max(1, sum(model.cache(context, storage).values()))))
     found["arithmetic"] = {wanted: machine.runs(wanted) for wanted in ("fp4", "fp8", "int8", "bf16")}
     found["prefill"] = _times(prefill_bound(model, machine, context, stored, storage), context)
     found["step"] = _times(step_bound(model, machine, context, batch, stored, storage), batch)

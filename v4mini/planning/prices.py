@@ -7,7 +7,7 @@ Not here: the rows (data/prices.json; whoever calls names the files), what a wor
 from dataclasses import dataclass
 from datetime import date
 
-from v4mini.planning.rows import SOURCED, Field, nearest, read_table
+from v4mini.planning.tables import SOURCED, Field, nearest, read_table
 from v4mini.shapes import Refused
 
 HOURS_A_WEEK = 168

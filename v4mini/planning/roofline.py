@@ -96,7 +96,7 @@ def span_work(model, start, stop, stored="released"):   # -> {arithmetic: FLOPs}
 
 
 def request_seconds(model, machine, tokens_in, tokens_out, cached=0, batch=1, stored="released", storage="released"):
-    """At least so many seconds of the whole machine per request, while `batch` of them are answered side by side.
+    """At least so many seconds of the whole machine per request, while `batch` of them are answered in one batch.
 
     Reading the part of the prompt that is not `cached`, then its share of tokens_out steps at middle length.
     """

@@ -37,7 +37,7 @@ def train(texts, vocab_size):                   # strings -> the text of a token
                                   max_token_length=LONGEST + 1, show_progress=False)      # the trainer stays below it
     engine.train_from_iterator(_strings(texts), trainer)
     if engine.get_vocab_size() != vocab_size:
-        raise Refused(f"train: wanted {vocab_size} tokens, but the texts hold pairs for {engine.get_vocab_size()} only. "
+        raise Refused(f"train: expected {vocab_size} tokens, but the texts hold pairs for {engine.get_vocab_size()} only. "
                       "Give more text or a smaller vocab_size.")
     return _shortest(json.loads(engine.to_str()))
 
@@ -53,7 +53,7 @@ def tokenizer_config(max_seq_len):              # -> the text of a tokenizer_con
 def _strings(texts):                            # a (name, text) pair would be taken for two texts, and a str for letters
     for text in (None,) if isinstance(texts, str) else texts:
         if not isinstance(text, str):
-            raise Refused("train: wanted an iterable of texts, each a str. From stdlib_texts(): (text for _, text in ...).")
+            raise Refused("train: expected an iterable of texts, each a str. From stdlib_texts(): (text for _, text in ...).")
         yield text
 
 

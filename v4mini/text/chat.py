@@ -45,7 +45,7 @@ def encode_chat(messages, thinking=False, effort=None, drop_thinking=True, conte
     Raises Refused for roles, orders, calls, tasks and efforts that are none.
     """
     if effort is not None and effort not in instructions.efforts:
-        raise Refused(f"effort: wanted one of {', '.join(instructions.efforts)}, got {effort!r:.40} "
+        raise Refused(f"effort: expected one of {', '.join(instructions.efforts)}, got {effort!r:.40} "
                       f"(from {instructions.source}). Leave it out for the default.")
     context = list(context)
     checked([*context, *messages] if isinstance(messages, list | tuple) and messages else messages)

@@ -60,10 +60,10 @@ class _Line:
     def __init__(self, cache, ids=()):
         self.cache, self.ids = cache, list(ids)
 
-    def fit(self, wanted):                      # -> how many of `wanted` are there already, 0 if rewinding cannot reach them
+    def fit(self, expected):                      # -> how many of `expected` are there already, 0 if rewinding cannot reach them
         held = self.ids[: self.cache.length]
-        differing = (place for place, (ours, theirs) in enumerate(zip(held, wanted)) if ours != theirs)
-        same = next(differing, min(len(held), len(wanted)))
+        differing = (place for place, (ours, theirs) in enumerate(zip(held, expected)) if ours != theirs)
+        same = next(differing, min(len(held), len(expected)))
         return same if len(held) - same <= self.cache.rewindable else 0
 
     def back_to(self, length):

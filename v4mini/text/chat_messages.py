@@ -22,7 +22,7 @@ ONLY_IN = {"tools": ("system", "developer"), "response_format": ("system", "deve
 def checked(messages):
     """Raise Refused for messages that no turn can be made of, and for an order that V4 has never seen."""
     if not isinstance(messages, list | tuple) or not messages:
-        raise Refused(f"messages: wanted a list of one or more, got {messages!r:.60}. "
+        raise Refused(f"messages: expected a list of one or more, got {messages!r:.60}. "
                       "Such as [{'role': 'user', 'content': 'Hi'}].")
     for number, message in enumerate(messages):
         _check_fields(message, number)
@@ -86,18 +86,18 @@ def _result(content):                           # what a tool gave: text, or a l
 def _check_fields(message, number):
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         got = message.get("role") if isinstance(message, dict) else message
-        raise Refused(f"messages[{number}]: wanted a dict whose role is one of {', '.join(ROLES)}, got {got!r:.60}.")
+        raise Refused(f"messages[{number}]: expected a dict whose role is one of {', '.join(ROLES)}, got {got!r:.60}.")
     for field in message:
         if field not in FIELDS:
             near = difflib.get_close_matches(str(field), FIELDS, n=1)
             raise Refused(f"messages[{number}]: no field is called {field!r:.40}. "
                           + (f"Did you mean {near[0]}?" if near else "Leave it out."))
-        wanted = ONLY_IN.get(field)
-        if wanted and message[field] and message["role"] not in wanted:
-            raise Refused(f"messages[{number}]: wanted {field} in a message of {' or '.join(wanted)}, got it in one of "
+        expected = ONLY_IN.get(field)
+        if expected and message[field] and message["role"] not in expected:
+            raise Refused(f"messages[{number}]: expected {field} in a message of {' or '.join(expected)}, got it in one of "
                           f"{message['role']}. The model would never see it there.")
     if message.get("task") is not None and message["task"] not in TASKS:
-        raise Refused(f"messages[{number}]: wanted a task out of {', '.join(TASKS)}, got {message['task']!r:.40}.")
+        raise Refused(f"messages[{number}]: expected a task out of {', '.join(TASKS)}, got {message['task']!r:.40}.")
     if message.get("tools"):
         tool_names(message["tools"])
     if message.get("tool_calls"):
@@ -111,30 +111,30 @@ def _check_content(message, number):
         isinstance(part, dict) and isinstance(part.get("type"), str)
         and (part["type"] != "text" or isinstance(part.get("text"), str)) for part in content)
     if not (isinstance(content, str) or may_lack or listed):
-        raise Refused(f"messages[{number}]: wanted text as the content of {role}, got {content!r:.60}. V4 reads text only.")
+        raise Refused(f"messages[{number}]: expected text as the content of {role}, got {content!r:.60}. V4 reads text only.")
     if role == "developer" and not content:
-        raise Refused(f"messages[{number}]: wanted some text from the developer, got none. Leave the message out.")
+        raise Refused(f"messages[{number}]: expected some text from the developer, got none. Leave the message out.")
     if not isinstance(message.get("reasoning_content"), str | None):
-        raise Refused(f"messages[{number}]: wanted text as reasoning_content, got {message['reasoning_content']!r:.60}.")
+        raise Refused(f"messages[{number}]: expected text as reasoning_content, got {message['reasoning_content']!r:.60}.")
 
 
 def _check_order(messages, number):
     message, before = messages[number], messages[:number]
     role, previous = message["role"], before[-1] if before else {"role": "nothing"}
     if role == "system" and any(m["role"] != "system" for m in before):
-        raise Refused(f"messages[{number}]: wanted system messages first, got one behind {previous['role']}. In the middle of a "
-                      "conversation, use latest_reminder or developer.")
+        raise Refused(f"messages[{number}]: expected system messages first, got one behind {previous['role']}. In the middle "
+                      "of a conversation, use latest_reminder or developer.")
     if role == "assistant" and previous["role"] in ("nothing", "system"):
-        raise Refused(f"messages[{number}]: wanted a user before the assistant, got {previous['role']}. Who was answered?")
+        raise Refused(f"messages[{number}]: expected a user before the assistant, got {previous['role']}. Who was answered?")
     if role == "assistant" and previous["role"] == "assistant" and not (previous.get("task") or previous.get("wo_eos")):
-        raise Refused(f"messages[{number}]: wanted a user between two assistants, got none. Join the two messages.")
+        raise Refused(f"messages[{number}]: expected a user between two assistants, got none. Join the two messages.")
     if role == "tool":
         _check_answered(message, before, number)
     if message.get("task") and role == "user" and previous["role"] in ("user", "tool"):
-        raise Refused(f"messages[{number}]: wanted a task in a user's turn of its own, got it behind {previous['role']}, where "
+        raise Refused(f"messages[{number}]: expected a task in a user's turn of its own, got it behind {previous['role']}, where "
                       "it would be lost. Join it with the message before.")
     if previous.get("task") and role not in ("assistant", "latest_reminder"):
-        raise Refused(f"messages[{number}]: wanted the assistant to answer the task {previous['task']}, got {role}. "
+        raise Refused(f"messages[{number}]: expected the assistant to answer the task {previous['task']}, got {role}. "
                       "A task is last, or its answer follows.")
 
 
@@ -142,8 +142,8 @@ def _check_answered(message, before, number):
     asked = next((m for m in reversed(before) if m["role"] not in ("user", "tool")), {})
     calls = asked.get("tool_calls") if asked.get("role") == "assistant" else None
     if not calls:
-        raise Refused(f"messages[{number}]: wanted a call before the result of a tool, got none. Who called it?")
+        raise Refused(f"messages[{number}]: expected a call before the result of a tool, got none. Who called it?")
     ids = [call.get("id") for call in calls if call.get("id")]
     if ids and message.get("tool_call_id") and message["tool_call_id"] not in ids:
-        raise Refused(f"messages[{number}]: wanted a tool_call_id out of {', '.join(map(str, ids))}, "
+        raise Refused(f"messages[{number}]: expected a tool_call_id out of {', '.join(map(str, ids))}, "
                       f"got {message['tool_call_id']!r:.40}.")

@@ -43,7 +43,7 @@ def write_calls(calls):                         # [call] -> text with marks
 
 def named_calls(calls):                         # -> [(name, arguments as a dict)]; checks OpenAI's form
     if not isinstance(calls, list | tuple):
-        raise Refused(f"tool_calls: wanted a list of calls, got {type(calls).__name__}. For one call, a list of one.")
+        raise Refused(f"tool_calls: expected a list of calls, got {type(calls).__name__}. For one call, a list of one.")
     return [_name_and_arguments(call) for call in calls]
 
 
@@ -60,17 +60,17 @@ def read_calls(text, start, tools=None):        # text with marks, behind START 
 def tool_names(tools):                          # -> [name]; checks OpenAI's form
     """The names of tools given as [{"type": "function", "function": {"name": ..., "parameters": ...}}]."""
     if not isinstance(tools, list | tuple):
-        raise Refused(f"tools: wanted a list of tools, got {type(tools).__name__}. For one tool, a list of one.")
+        raise Refused(f"tools: expected a list of tools, got {type(tools).__name__}. For one tool, a list of one.")
     names = []
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str):
-            raise Refused(f'tools: wanted {{"type": "function", "function": {{"name": ...}}}}, got {tool!r:.80}.')
+            raise Refused(f'tools: expected {{"type": "function", "function": {{"name": ...}}}}, got {tool!r:.80}.')
         names.append(_fit(name, "tool name"))
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise Refused(f"tools: wanted each name once, got {min(twice)!r} twice. Rename one.")
+        raise Refused(f"tools: expected each name once, got {min(twice)!r} twice. Rename one.")
     return names
 
 
@@ -78,21 +78,21 @@ def to_json(value):  # -> JSON text, as the release writes it: spaces after , an
     try:
         return plain(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise Refused(f"JSON: wanted dicts, lists, text, numbers, got something else ({error!s:.80}).") from None
+        raise Refused(f"JSON: expected dicts, lists, text, numbers, got something else ({error!s:.80}).") from None
 
 
 def _name_and_arguments(call):
     function = call.get("function") if isinstance(call, dict) else None
     name, arguments = (function.get(key) for key in ("name", "arguments")) if isinstance(function, dict) else (None, None)
     if not (isinstance(name, str) and isinstance(arguments, str)):
-        raise Refused(f'tool call: wanted {{"function": {{"name": text, "arguments": JSON text}}}}, got {call!r:.80}. '
+        raise Refused(f'tool call: expected {{"function": {{"name": text, "arguments": JSON text}}}}, got {call!r:.80}. '
                       "For arguments in a dict: json.dumps(arguments).")
     try:
         parsed = json.loads(arguments)
     except (ValueError, RecursionError):
         return _fit(name, "tool name"), {"arguments": arguments}
     if not isinstance(parsed, dict):
-        raise Refused(f"call of {name}: wanted arguments with names, a JSON object, got {arguments:.60}. Put it in {{...}}.")
+        raise Refused(f"call of {name}: expected arguments with names, a JSON object, got {arguments:.60}. Put it in {{...}}.")
     return _fit(name, "tool name"), parsed
 
 
@@ -104,7 +104,7 @@ def _written(name, key, value):
 
 def _fit(name, what):                           # nothing in a name is escaped
     if '"' in name or not name.isprintable():
-        raise Refused(f"{what}: wanted a name without quotes and line breaks, got {name!r:.60}. DSML has no escape for them.")
+        raise Refused(f"{what}: expected a name without quotes and line breaks, got {name!r:.60}. DSML has no escape for them.")
     return name
 
 
@@ -114,32 +114,32 @@ class _Reader:
     def __init__(self, text, place):
         self.text, self.place = text, place
 
-    def comes(self, wanted):                    # -> bool; if so, go on behind it
-        found = self.text.startswith(wanted, self.place)
-        self.place += len(wanted) if found else 0
+    def comes(self, expected):                    # -> bool; if so, go on behind it
+        found = self.text.startswith(expected, self.place)
+        self.place += len(expected) if found else 0
         return found
 
-    def take(self, wanted, inside):
-        if not self.comes(wanted):
-            raise self.refused(repr(spelled(wanted)), inside)
+    def take(self, expected, inside):
+        if not self.comes(expected):
+            raise self.refused(repr(spelled(expected)), inside)
 
-    def match(self, pattern, wanted, inside):
+    def match(self, pattern, expected, inside):
         found = pattern.match(self.text, self.place)
         if not found:
-            raise self.refused(wanted, inside)
+            raise self.refused(expected, inside)
         self.place = found.end()
         return found.groups()
 
-    def until(self, wanted, inside):            # -> text up to it; go on behind it
-        end = self.text.find(wanted, self.place)
+    def until(self, expected, inside):            # -> text up to it; go on behind it
+        end = self.text.find(expected, self.place)
         if end < 0:
-            raise self.refused(f"{spelled(wanted)} somewhere", inside)
-        found, self.place = self.text[self.place: end], end + len(wanted)
+            raise self.refused(f"{spelled(expected)} somewhere", inside)
+        found, self.place = self.text[self.place: end], end + len(expected)
         return found
 
-    def refused(self, wanted, inside):
+    def refused(self, expected, inside):
         rest = spelled(self.text[self.place: self.place + 40])
-        return Refused(f"DSML: wanted {wanted} in {inside}, got {repr(rest) if rest else 'the end'}. "
+        return Refused(f"DSML: expected {expected} in {inside}, got {repr(rest) if rest else 'the end'}. "
                        "Did the model lose the form? Ask again, or treat the answer as text.")
 
 
@@ -147,7 +147,7 @@ def _read_call(reader, known):
     reader.take(OPEN_CALL, "tool_calls")
     name = spelled(*reader.match(_CALL, 'name="...">', "invoke"))
     if known is not None and name not in known:
-        raise Refused(f"DSML: wanted a call of {' or '.join(known) or 'no tool at all'}, got {name!r:.60}. "
+        raise Refused(f"DSML: expected a call of {' or '.join(known) or 'no tool at all'}, got {name!r:.60}. "
                       "Tell the model that there is no such tool.")
     values = {}
     while not reader.comes(CLOSE_CALL):
@@ -156,7 +156,7 @@ def _read_call(reader, known):
         value = spelled(reader.until(CLOSE_VALUE, f"parameter {key} of {name}"))
         reader.take("\n", f"invoke {name}, behind parameter {key}")
         if key in values:
-            raise Refused(f"DSML: wanted each parameter of {name} once, got {key!r:.60} twice. Ask the model again.")
+            raise Refused(f"DSML: expected each parameter of {name} once, got {key!r:.60} twice. Ask the model again.")
         values[key] = to_json(value) if is_text == "true" else _checked_json(name, key, value)
     reader.take("\n", "tool_calls, behind an invoke")
     arguments = "{" + ", ".join(f"{to_json(key)}: {value}" for key, value in values.items()) + "}"
@@ -167,6 +167,6 @@ def _checked_json(name, key, value):            # kept as it was written
     try:
         json.loads(value)
     except (ValueError, RecursionError):
-        raise Refused(f"DSML: wanted JSON for {key} of {name}, as string=\"false\" says, got {value!r:.60}. "
+        raise Refused(f"DSML: expected JSON for {key} of {name}, as string=\"false\" says, got {value!r:.60}. "
                       'Texts need string="true".') from None
     return value

@@ -30,11 +30,11 @@ class Instructions:
     source: str
 
     def __post_init__(self):
-        for name, template, wanted in (("tools", self.tools, "tool_schemas"),
+        for name, template, expected in (("tools", self.tools, "tool_schemas"),
                                        ("response_format", self.response_format, "schema")):
             fields = _fields(template)
-            if fields is None or wanted not in fields or not fields <= {wanted, *TOKENS}:
-                raise Refused(f"{self.source}: wanted {{{wanted}}} in the text for {name}, and no field but "
+            if fields is None or expected not in fields or not fields <= {expected, *TOKENS}:
+                raise Refused(f"{self.source}: expected {{{expected}}} in the text for {name}, and no field but "
                               f"{', '.join(TOKENS)}; got {sorted(fields or ())}. Is the file DeepSeek-V4's?")
 
     def with_tools(self, schemas):              # one JSON text a tool -> text with marks, none of them from a schema
@@ -57,7 +57,7 @@ def load_instructions(path):                    # -> Instructions
     if not (isinstance(efforts, dict) and all(isinstance(part, str) for pair in efforts.items() for part in pair)):
         missing.append("REASONING_EFFORT_PROMPTS or REASONING_EFFORT_MAX")
     if missing:
-        raise Refused(f"{path}: wanted a text called {missing[0]}, got none. "
+        raise Refused(f"{path}: expected a text called {missing[0]}, got none. "
                       "Is it the encoding_dsv4.py of a DeepSeek-V4 release?")
     return Instructions(found["TOOLS_TEMPLATE"], found["response_format_template"], efforts, str(path))
 
@@ -70,7 +70,7 @@ def instructions_for(folder):                   # -> Instructions
 def _source(path):
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise Refused(f"{path}: wanted a source file of at most {LARGEST_FILE:,} bytes. Is it DeepSeek's encoding_dsv4.py?")
+            raise Refused(f"{path}: expected a source file of at most {LARGEST_FILE:,} bytes. Is it DeepSeek's encoding_dsv4.py?")
         return ast.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(f"{path}: no such file. Name a folder of the release, with encoding/encoding_dsv4.py in it.") from None
@@ -79,7 +79,7 @@ def _source(path):
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:     # Refused is a ValueError too
         if isinstance(error, Refused):
             raise
-        raise Refused(f"{path}: wanted Python source, got something else ({error!s:.80}). Was its download cut short?") from None
+        raise Refused(f"{path}: expected Python source, got others ({error!s:.80}). Was its download cut short?") from None
 
 
 def _constants(tree):                           # -> {name: value} of `NAME = literal` at the top of the file
@@ -90,7 +90,7 @@ def _constants(tree):                           # -> {name: value} of `NAME = li
             try:
                 found[targets[0].id] = ast.literal_eval(node.value)
             except (ValueError, TypeError, RecursionError):
-                continue                        # computed: not one of those that are wanted
+                continue                        # computed: not one of those that are expected
     return found
 
 

@@ -49,7 +49,7 @@ def to_ids(text, tokenizer):                    # -> list of ids
     for found in _MARK.finditer(text):
         name = NAMES[found[0]]
         if name not in tokenizer.special:
-            raise Refused(f"tokenizer: wanted one with the special token {name}, got one without. Is it DeepSeek-V4's?")
+            raise Refused(f"tokenizer: expected one with the special token {name}, got one without. Is it DeepSeek-V4's?")
         ids += tokenizer.encode(text[start: found.start()]) + [tokenizer.special[name]]
         start = found.end()
     return ids + tokenizer.encode(text[start:])

@@ -18,7 +18,7 @@ def parse_answer(text, thinking=False, tools=None):     # -> message
     that look like a special token are one; parse_ids can tell. tools: refuse calls of any other.
     """
     if not isinstance(text, str):
-        raise Refused(f"answer: wanted text, got {type(text).__name__}. For token ids: parse_ids(ids, tokenizer).")
+        raise Refused(f"answer: expected text, got {type(text).__name__}. For token ids: parse_ids(ids, tokenizer).")
     return _parsed(marked(text), thinking, tools)
 
 
@@ -32,21 +32,21 @@ def _parsed(text, thinking, tools):
     if thinking:
         place, thoughts, stop = _until(text, place, MARKS[END_THINK], START)
         if stop != MARKS[END_THINK]:
-            raise Refused(f"answer: wanted {END_THINK} behind the thoughts, got {'a call' if stop else 'the end'} without it. "
+            raise Refused(f"answer: expected {END_THINK} behind the thoughts, got {'a call' if stop else 'the end'} without it. "
                           "Was it cut short, or asked for in chat mode?")
     place, content, stop = _until(text, place, MARKS[EOS], START)
     if stop == START:
         place, calls = read_calls(text, place, tools)
         place, between, stop = _until(text, place, MARKS[EOS])
         if between:
-            raise Refused(f"answer: wanted {EOS} behind the calls, got {_shown(between)}. Nothing may follow calls.")
+            raise Refused(f"answer: expected {EOS} behind the calls, got {_shown(between)}. Nothing may follow calls.")
     if stop is None:
-        raise Refused(f"answer: wanted {EOS} at its end, got {_shown(text[-20:])}. Was it cut short? Allow more new tokens.")
+        raise Refused(f"answer: expected {EOS} at its end, got {_shown(text[-20:])}. Was it cut short? Allow more new tokens.")
     if place < len(text):
-        raise Refused(f"answer: wanted nothing behind {EOS}, got {_shown(text[place:])}. Stop generating there.")
+        raise Refused(f"answer: expected nothing behind {EOS}, got {_shown(text[place:])}. Stop generating there.")
     for part, name in ((thoughts, "thoughts"), (content, "answer")):
         if first_mark(part):
-            raise Refused(f"answer: wanted no special token in the {name}, got {first_mark(part)}. "
+            raise Refused(f"answer: expected no special token in the {name}, got {first_mark(part)}. "
                           "Did the model begin another turn?")
     return {"role": "assistant", "content": content, "reasoning_content": thoughts, "tool_calls": calls}
 

@@ -43,7 +43,7 @@ def _modules():                                 # -> {dotted name: path}
             if path.is_file() and not TESTS & set(parts):
                 found[".".join(parts).removesuffix(".__init__")] = path
     if not found:
-        raise Refused(f"stdlib: wanted Python sources in {root}, got none. Use a Python that is installed with its library.")
+        raise Refused(f"stdlib: expected Python sources in {root}, got none. Use a Python that is installed with its library.")
     return found
 
 

@@ -27,7 +27,7 @@ class Tokenizer:
         self._plain = _engine(fields | {"added_tokens": []}, source)
         for name in (BOS, EOS):
             if name not in self.special:
-                raise Refused(f"{source}: wanted the special token {name}, got none of that name. Is it DeepSeek's tokenizer?")
+                raise Refused(f"{source}: expected the special token {name}, got none of that name. Is it DeepSeek's tokenizer?")
         moved = [name for name, id in self.special.items() if self._with_special.token_to_id(name) != id]
         if moved:
             raise Refused(f"{source}: the id of {moved[0]!r} is not the next free one. Was the file edited by hand?")
@@ -48,7 +48,7 @@ class Tokenizer:
         UTF-8 can hold, becomes U+FFFD; everything else comes back from decode() as it was.
         """
         if not isinstance(text, str):
-            raise Refused(f"encode: wanted text, got {type(text).__name__}. Pass a str; decode bytes as UTF-8 first.")
+            raise Refused(f"encode: expected text, got {type(text).__name__}. Pass a str; decode bytes as UTF-8 first.")
         engine = self._with_special if special else self._plain
         return engine.encode(plain(text), add_special_tokens=False).ids
 
@@ -59,7 +59,7 @@ class Tokenizer:
         """
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
         if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
-            raise Refused(f"decode: wanted a list of ids, got {type(ids).__name__}. For one token: decode([id]).")
+            raise Refused(f"decode: expected a list of ids, got {type(ids).__name__}. For one token: decode([id]).")
         return b"".join(self.token_bytes(id, skip_special) for id in ids).decode("utf-8", "replace")
 
     def token_bytes(self, id, skip_special=False):      # -> bytes
@@ -68,10 +68,10 @@ class Tokenizer:
             index = operator.index(id)
             found = self._bytes[index]
         except TypeError:
-            raise Refused(f"token id: wanted an integer, got {id!r:.80}. Pass a flat list of token ids.") from None
+            raise Refused(f"token id: expected an integer, got {id!r:.80}. Pass a flat list of token ids.") from None
         except KeyError:
             got = index if abs(index) < 2**64 else f"a number of {index.bit_length()} bits"
-            raise Refused(f"token id: wanted 0 to {self.vocab_size - 1}, got {got}. "
+            raise Refused(f"token id: expected 0 to {self.vocab_size - 1}, got {got}. "
                           "Are model and tokenizer from the same folder?") from None
         return b"" if skip_special and index in self._flagged else found
 
@@ -123,7 +123,7 @@ def _read(path):                                # -> the file's text
     except (OSError, ValueError) as error:
         raise Refused(f"tokenizer: cannot read {path}: {error}. Is it a tokenizer.json?") from None
     if text is None:
-        raise Refused(f"tokenizer: wanted a tokenizer.json, got {path} of {size:,} bytes. V4's has 6 million.")
+        raise Refused(f"tokenizer: expected a tokenizer.json, got {path} of {size:,} bytes. V4's has 6 million.")
     return text
 
 
@@ -136,14 +136,14 @@ def _parsed(text, source):                      # -> the file's fields, their ty
     vocab = model.get("vocab") if isinstance(model, dict) else None
     added = fields.get("added_tokens") if isinstance(fields, dict) else None
     if not (isinstance(vocab, dict) and all(type(id) is int and id >= 0 for id in vocab.values())):
-        raise Refused(f"{source}: wanted a vocabulary at model.vocab, got none. Is it a tokenizer.json?")
+        raise Refused(f"{source}: expected a vocabulary at model.vocab, got none. Is it a tokenizer.json?")
     if not (isinstance(added, list) and all(isinstance(token, dict) and type(token.get("id")) is int and token["id"] >= 0
                                             and isinstance(token.get("content"), str) for token in added)):
-        raise Refused(f"{source}: wanted a list of {{id, content, ...}} at added_tokens, got something else. "
+        raise Refused(f"{source}: expected a list of {{id, content, ...}} at added_tokens, got something else. "
                       "Is it a tokenizer.json?")
     missing = byte_letters().keys() - vocab.keys()
     if missing:
-        raise Refused(f"{source}: wanted a byte-level vocabulary, got one that lacks {len(missing)} of 256 bytes. "
+        raise Refused(f"{source}: expected a byte-level vocabulary, got one that lacks {len(missing)} of 256 bytes. "
                       "Is it DeepSeek's?")
     return fields
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from v4mini.cli import main
-from v4mini.cli.stream import Bytes
+from v4mini.cli.streaming import Bytes
 from v4mini.shapes import Refused
 
-MINI = Path(__file__).parents[1] / "data" / "mini"
+MINI = Path(__file__).parents[2] / "data" / "mini"
 SAY = ("generate", "0 17 4 250 99", "--ids", "-n", 6, "--temperature", 0, "--backend", "numpy")
 
 
@@ -54,7 +54,7 @@ def test_a_limited_run_says_the_same_and_tells_what_it_read(folder):
     assert full.exit_code == limited.returncode == 0, limited.stderr
     assert limited.stdout == full.stdout and len(full.stdout.split()) == 6
     assert re.search(r"\[memory: peak [\d.]+ MB of 250.00 MB; 24 places", limited.stderr)
-    assert re.search(r"\[experts: \d+ read of \d+, [\d.]+% hits", limited.stderr) and "stood waiting" in limited.stderr
+    assert re.search(r"\[experts: \d+ read of \d+, [\d.]+% hits", limited.stderr) and "stalled" in limited.stderr
     assert "experts" not in full.stderr
 
 

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 
 from v4mini.cli import main
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 def run(*arguments):
@@ -116,3 +118,10 @@ def test_a_zero_length_header_or_another_file_is_refused(tmp_path):
         path.write_bytes(raw)
         result = run("inspect", path)
         assert result.exit_code == 2 and result.output.count("\n") <= 2, result.output
+
+
+def test_python_dash_m_does_what_v4mini_does():
+    by_module = subprocess.run([sys.executable, "-m", "v4mini", "inspect", "flash"], capture_output=True, text=True)
+    assert by_module.stdout == run("inspect", "flash").output and by_module.returncode == 0
+    usage = subprocess.run([sys.executable, "-m", "v4mini", "--help"], capture_output=True, text=True, check=True).stdout
+    assert usage.startswith("Usage: v4mini ")

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.front import backend_option, data_folder, main
-from v4mini.cli.stream import opened_model, streaming_options, streaming_report, streaming_text, watched
+from v4mini.cli.main import backend_option, data_folder, main
+from v4mini.cli.streaming import opened_model, streaming_options, streaming_report, streaming_text, watched
 
 
 @main.command()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v4mini.planning.machines import MACHINE, RUN, read_machines
-from v4mini.planning.rows import Field, nearest, read_table
+from v4mini.planning.tables import Field, nearest, read_table
 from v4mini.shapes import Refused
 
 BOX = {"name": "box", "title": "a box", "kind": "desktop", "memory_gb": 64, "bandwidth_gb_s": 100, "bf16_tflops": 10,

@@ -41,7 +41,8 @@ def test_what_the_weights_are_is_said_by_the_file(monkeypatch):
     assert f"The weights of mini, as its file says: {card}." in run("").stderr
 
     def card_of(metadata):
-        monkeypatch.setattr("v4mini.weights.store.open_store", lambda path: contextlib.nullcontext(SimpleNamespace(metadata=metadata)))
+        monkeypatch.setattr("v4mini.weights.store.open_store",
+                            lambda path: contextlib.nullcontext(SimpleNamespace(metadata=metadata)))
         return run("").stderr
     assert "file says: random, seed 7. Expect noise." in card_of({"weights": "random, seed 7"})
     trained = card_of({"weights": "trained on the standard library"})
@@ -57,11 +58,13 @@ def test_thoughts_go_to_stderr():
 def test_json_gives_one_object_an_answer():
     first, second = map(json.loads, run("Hello\nAgain\n", "--json").stdout.splitlines())
     assert first["role"] == "assistant" and first["said"] == 6 and first["kept"] == 0 and not first["ended"]
-    assert first["content"] and first["fault"].startswith("answer: wanted") and second["kept"] > 0
+    assert first["content"] and first["fault"].startswith("answer: expected") and second["kept"] > 0
 
 
 def test_commands():
-    result = run("/help\n/system\n/system Be brief.\n/system\nHello\n/reset\n/system\nHello\n/nonsense x\n/quit\nnever read\n", "--json")
+    typed = ("/help", "/system", "/system Be brief.", "/system", "Hello", "/reset", "/system", "Hello", "/nonsense x",
+             "/quit", "never read")
+    result = run("\n".join(typed) + "\n", "--json")
     assert result.exit_code == 0
     first, second = map(json.loads, result.stdout.splitlines())
     assert first["read"] + first["kept"] == second["read"] + second["kept"], "after /reset it is the first message again"
@@ -121,7 +124,8 @@ def test_a_release_brings_its_own_instructions(tmp_path):
     shutil.copytree(MINI, tmp_path / "release")
     (tmp_path / "release" / "encoding").mkdir()
     (tmp_path / "release" / "encoding" / "encoding_dsv4.py").write_text(
-        'TOOLS_TEMPLATE = "{tool_schemas}"\nresponse_format_template = "{schema}"\nREASONING_EFFORT_MAX = "' + "hard " * 50 + '"\n')
+        'TOOLS_TEMPLATE = "{tool_schemas}"\nresponse_format_template = "{schema}"\n'
+        'REASONING_EFFORT_MAX = "' + "hard " * 50 + '"\n')
     theirs, ours = (json.loads(run("Hi\n", "--model", folder, "--think", "--effort", "max", "--json").stdout)
                     for folder in (tmp_path / "release", MINI))
     assert theirs["read"] > 50 > ours["read"]

@@ -1,0 +1,36 @@
+"""doctor: is this machine ready? Not here: what it looks at (machine.py), the compiling (bench/warm.py)."""
+
+import json
+import sys
+
+import click
+
+from v4mini.cli.main import data_folder, json_option, main
+from v4mini.viz.tables import text_table
+
+
+@main.command()
+@click.option("--warm", is_flag=True, help="Compile all kernels now; without it each is compiled at its first use.")
+@json_option
+def doctor(warm, as_json):
+    """Is this machine ready? Python, packages, cores, memory, disk, engines."""
+    from v4mini.machine import report
+
+    facts = report(data_folder())
+    if warm:
+        facts += _warm_up()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        click.echo(text_table(["what", "found", "verdict"], [[f["what"], f["found"], f["verdict"]] for f in facts]))
+    sys.exit(0 if all(f["verdict"] != "missing" for f in facts) else 1)
+
+
+def _warm_up():                                         # -> facts, as machine.report gives them
+    from v4mini.bench.warm import steps, warm
+
+    facts = []
+    with click.progressbar(warm(), length=len(steps()), label="compiling kernels", file=sys.stderr) as bar:
+        for what, seconds in bar:
+            facts.append({"what": f"kernels: {what}", "found": f"ready, took {seconds:.1f} s", "verdict": "ok"})
+    return facts

@@ -1,0 +1,23 @@
+"""lab: the course, in JupyterLab. Not here: the lessons (notebooks/)."""
+
+import sys
+
+import click
+
+from v4mini import Refused
+from v4mini.cli.main import data_folder, main
+
+
+@main.command()
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def lab(arguments):
+    """Open JupyterLab at lesson 00. Extra ARGUMENTS go to jupyter lab."""
+    import importlib.util
+    import subprocess
+
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise Refused('lab: JupyterLab is not installed. Run: python -m pip install -e ".[lab]"')
+    folder = data_folder().parent / "notebooks"
+    if not (folder / "00_start_here.ipynb").exists():
+        raise Refused(f"lab: no lessons in {folder}. Run it from an installation made with pip install -e in a checkout.")
+    sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", "00_start_here.ipynb", *arguments], cwd=folder))
