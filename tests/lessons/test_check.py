@@ -93,13 +93,75 @@ def test_tuples_text_and_whole_numbers_are_compared_too():
     pair = exercise(lambda n: (np.arange(n), n), one_case, tolerance=0)
     assert judge(lambda n: [np.arange(n), n], pair).text == "task: 1 of 1 cases agree, exactly"
     assert "result 2 of 2: yours 4, expected 3" in told(lambda n: (np.arange(n), n + 1), pair)
-    assert "expected 2 results, yours gives one an array of int64" in told(lambda n: np.arange(n), pair)
+    assert "expected 2 results, yours gives one value, an array of int64." in told(lambda n: np.arange(n), pair)
     assert "first difference at [0]: yours 1, expected 0" in told(lambda n: (np.arange(n) + 1, n), pair)
     words = exercise(lambda n: "a word or two", one_case)
     assert "first difference at character 3" in told(lambda n: "a wXrd", words)
     chosen = exercise(lambda n: {"kept": n}, one_case)
     assert judge(lambda n: {"kept": n}, chosen).passed
     assert "expected  {'kept': 3}" in told(lambda n: {"kept": 4}, chosen)
+
+
+def given(*arguments):
+    def one_case(rng):
+        yield "the only one", arguments
+
+    return one_case
+
+
+@pytest.mark.parametrize("argument, text", [
+    ([(0, 4), (4, 10)], "with x = [(0, 4), (4, 10)]"),
+    (("a", "b"), "with x = ('a', 'b')"),
+    ({"weights": (3, 4)}, "with x = {'weights': (3, 4)}"),
+    ([np.arange(2), np.zeros((3, 5))], "with x = [[0, 1], float64 [3, 5]]"),
+    (b"\x01\x02", "with x = b'\\x01\\x02'"),
+    (np.float32(0.1), "with x = 0.1"),
+    ("a" * 300, "with x = 'aaaa"),
+])
+def test_arguments_of_any_type_are_shown(argument, text):
+    assert text in told(lambda x: 1, exercise(lambda x: 0, given(argument), tolerance=0))
+
+
+def test_a_list_is_shown_whole_not_by_its_shape():
+    merge = exercise(lambda x: [(0, 10)], given([(0, 4), (4, 10)]), tolerance=0)
+    assert "  yours     [(0, 4), (4, 10)]\n  expected  [(0, 10)]" in told(lambda x: x, merge)
+    assert judge(lambda x: [[0, 10]], merge).passed
+    join = exercise(lambda x: ("an", "a"), given(("a", "n", "a")), tolerance=0)
+    assert "  yours     ('a', 'n', 'a')\n  expected  ('an', 'a')" in told(lambda x: x, join)
+
+
+def test_none_may_be_the_right_answer():
+    def two_cases(rng):
+        yield "it never pays", (0,)
+        yield "it pays", (4,)
+
+    pays = exercise(lambda n: 8 / n if n else None, two_cases)
+    assert judge(lambda n: 8 / n if n else None, pays).passed
+    text = told(lambda n: None, pays)
+    assert "case 2 of 2, it pays" in text and "not solved" not in text
+    assert "yours is 8" not in text and "case 1 of 2" in told(lambda n: 8.0, pays)
+
+
+def test_a_mask_is_true_and_false():
+    mask = exercise(lambda n: np.arange(n) > 1, given(3), tolerance=0)
+    assert "expected True and False, yours are whole numbers" in told(lambda n: (np.arange(n) > 1).astype(int), mask)
+    ones = exercise(lambda n: np.ones(n, int), given(3), tolerance=0)
+    assert "expected whole numbers, yours are True and False" in told(lambda n: np.ones(n, bool), ones)
+
+
+def test_one_whole_number_may_stand_for_one_decimal():
+    least = exercise(lambda n: min(n, 2.5), given(2), tolerance=0)
+    assert judge(lambda n: 2, least).passed and not judge(lambda n: 3, least).passed
+
+
+@pytest.mark.parametrize("argument, change", [
+    ([1, 2], lambda x: x.append(3)),
+    ({"a": 1}, lambda x: x.clear()),
+    ([{"a": [1]}], lambda x: x[0]["a"].append(2)),
+    (np.zeros(2), lambda x: x.fill(1)),
+])
+def test_an_argument_of_any_type_must_stay_as_it_was(argument, change):
+    assert "changed its argument x" in told(lambda x: change(x) or 0, exercise(lambda x: 0, given(argument), tolerance=0))
 
 
 def test_check_prints_one_verdict_and_gives_nothing_back(capsys):

@@ -20,7 +20,7 @@ def main(context):
 
 @main.command()
 def verify():
-    """Print a table of all exercises: solution, unsolved cell, another right answer, two mistakes. Exit 1 if one is wrong."""
+    """Print a table of all exercises: solution, unsolved cell, another right answer, planted mistakes. Exit 1 if one is wrong."""
     from v4mini.lessons.verify import WANTED, verify_exercises
 
     rows = verify_exercises()
@@ -29,10 +29,12 @@ def verify():
     click.echo(f"\n{'':4}{'exercise':<{width}}  a    b    c    d    e")
     for row in rows:
         marks = "  ".join({True: "ok ", False: "NO ", None: "-  "}[result] for result in row.results)
-        note = "   lesson not written yet" if None in row.results else ""
-        click.echo(f"{row.lesson:<4}{row.exercise:<{width}}  {marks}{note}")
+        note = "lesson not written yet" if None in row.results else f"{row.mistakes} planted"
+        note += f", passed: {', '.join(row.missed)}" if row.missed else ""
+        click.echo(f"{row.lesson:<4}{row.exercise:<{width}}  {marks}  {note}")
     failed = sum(not row.passed for row in rows)
-    click.echo(f"\n{len(rows) - failed} of {len(rows)} exercises are as they should be")
+    click.echo(f"\n{len(rows) - failed} of {len(rows)} exercises are as they should be; "
+               f"{sum(row.mistakes for row in rows)} planted mistakes, {sum(len(row.missed) for row in rows)} of them pass")
     sys.exit(1 if failed else 0)
 
 

@@ -5,6 +5,9 @@ Not here: whose they are (verdict.py).
 
 import numpy as np
 
+from v4mini.lessons.written import is_plain, short
+from v4mini.lessons.written import number as shown
+
 SHOWN = 6               # numbers of the row around the first difference
 _KINDS = {float: "a number", int: "a whole number", str: "text", list: "a list", tuple: "a tuple", dict: "a dict",
           bool: "True or False"}
@@ -14,14 +17,27 @@ def difference(got, expected, tolerance):   # -> "" if they agree
     """Compare arrays, numbers, text, and tuples or lists of these."""
     if isinstance(expected, tuple):
         return _parts(got, expected, tolerance)
+    if isinstance(expected, list):
+        return _items(got, expected, tolerance)
     if isinstance(expected, str) or not _is_numbers(expected):
         return "" if type(got) is type(expected) and got == expected else _plain(got, expected)
     return _numbers(got, expected, tolerance)
 
 
+def _items(got, expected, tolerance):       # a list is one value: shown whole, not by its shape
+    if not isinstance(got, tuple | list):
+        return f"wrong type: expected {_kind(expected)}, yours is {_kind(got)}."
+    if len(got) == len(expected) and not any(difference(*pair, tolerance) for pair in zip(got, expected)):
+        return ""
+    return f"yours     {short(list(got))}\nexpected  {short(expected)}"
+
+
 def _parts(got, expected, tolerance):
-    if not isinstance(got, tuple | list) or len(got) != len(expected):
-        came = f"{len(got)}" if isinstance(got, tuple | list) else f"one {_kind(got)}"
+    several = isinstance(got, tuple | list)
+    if several and len(got) != len(expected) and is_plain(expected) and is_plain(got):
+        return f"yours     {short(tuple(got))}\nexpected  {short(expected)}"
+    if not several or len(got) != len(expected):
+        came = f"{len(got)}" if several else f"one value, {_kind(got)}"
         return f"expected {len(expected)} results, yours gives {came}. Return them as `a, b`."
     for number, (mine, ours) in enumerate(zip(got, expected), 1):
         fault = difference(mine, ours, tolerance)
@@ -37,7 +53,7 @@ def _plain(got, expected):
                 f"  expected  {expected[max(0, place - 10): place + 30]!r}")
     if type(got) is not type(expected):
         return f"wrong type: expected {_kind(expected)}, yours is {_kind(got)}."
-    return f"yours     {got!r:.100}\nexpected  {expected!r:.100}"
+    return f"yours     {short(got)}\nexpected  {short(expected)}"
 
 
 def _numbers(got, expected, tolerance):
@@ -49,10 +65,16 @@ def _numbers(got, expected, tolerance):
         return f"wrong type: expected {_kind(expected)}, yours is {_kind(got)}."
     if mine.shape != ours.shape:
         return f"wrong shape: expected {list(ours.shape)}, yours is {list(mine.shape)}."
-    if (ours.dtype.kind == "f") != (mine.dtype.kind == "f"):
+    if not _fits(mine.dtype.kind, ours.dtype.kind, ours.ndim):
         return f"wrong type: expected {_noun(ours)}, yours are {_noun(mine)} ({mine.dtype})."
     place = _first(mine, ours, tolerance)
     return "" if place is None else _told(mine, ours, place)
+
+
+def _fits(mine, ours, ndim):                # a whole number may stand for one decimal; a mask is not 1 and 0
+    if "b" in (mine, ours):
+        return mine == ours
+    return (mine == "f") == (ours == "f") or (ours == "f" and ndim == 0)
 
 
 def _first(mine, ours, tolerance):          # -> index of the first number out of tolerance, or None
@@ -68,26 +90,16 @@ def _first(mine, ours, tolerance):          # -> index of the first number out o
 
 def _told(mine, ours, place):
     at = f"first difference at {list(place)}: " if place else ""
-    lines = [f"{at}yours {_number(mine[place])}, expected {_number(ours[place])}"]
-    if _number(mine[place]) == _number(ours[place]):
+    lines = [f"{at}yours {shown(mine[place])}, expected {shown(ours[place])}"]
+    if shown(mine[place]) == shown(ours[place]):
         lines[0] += f" (they differ by {abs(float(mine[place]) - float(ours[place])):.1e})"
     if place and ours.shape[-1] > 1:
         start = max(0, min(place[-1] - SHOWN // 2, ours.shape[-1] - SHOWN))
         for name, values in (("yours   ", mine), ("expected", ours)):
             row = values[(*place[:-1], slice(start, start + SHOWN))]
-            lines.append(f"{name} {' ...' if start else ''}{''.join(f'{_number(value):>10}' for value in row)}"
+            lines.append(f"{name} {' ...' if start else ''}{''.join(f'{shown(value):>10}' for value in row)}"
                          + (" ..." if start + SHOWN < ours.shape[-1] else ""))
     return "\n".join(lines)
-
-
-def _number(value):
-    return f"{value:.4g}" if np.asarray(value).dtype.kind == "f" else str(value)
-
-
-def written_out(array):                     # -> "[[3, 4]]", whatever the reader's print options are
-    if array.ndim == 0:
-        return _number(array)
-    return f"[{', '.join(map(written_out, array))}]"
 
 
 def _is_numbers(value):

@@ -15,22 +15,22 @@ class Exercise:
     """One task. `name` is the library's function, "ops.rope.rope", or a name of the lesson's own with `ours` given.
 
     cases(rng) yields (what is special about it, arguments as a tuple), 4 to 8 of them, hard ones included.
-    differently: a right answer that is written in another way. wrong: two mistakes that readers make.
+    differently: a right answer that is written in another way. wrong: mistakes that readers make, two or more.
     """
 
     name: str
     cases: Callable[..., Iterator[tuple[str, tuple]]]
     hints: tuple[str, ...]                  # up to three, each tells more than the one before
     differently: Callable
-    wrong: tuple[Callable, Callable]
+    wrong: tuple[Callable, ...]
     tolerance: float = 1e-5                 # of numbers above 1 in size: relative; 0: must be equal
     ours: Callable | None = None            # None: the library's function of that name
     lesson: str = ""                        # "02", set by the registry from the file's name
 
     def __post_init__(self):
-        if not 1 <= len(self.hints) <= 3 or len(self.wrong) != 2:
-            raise Refused(f"exercise {self.name}: wanted 1 to 3 hints and 2 wrong answers, got {len(self.hints)} and "
-                          f"{len(self.wrong)}. See exercises/l00_start_here.py.")
+        if not 1 <= len(self.hints) <= 3 or len(self.wrong) < 2:
+            raise Refused(f"exercise {self.name}: expected 1 to 3 hints and at least 2 wrong answers, got {len(self.hints)} "
+                          f"and {len(self.wrong)}. See exercises/l00_start_here.py.")
 
     @property
     def label(self):                        # -> "rope"

@@ -6,11 +6,13 @@ Not here: one attempt's verdict (verdict.py), printing (__main__.py).
 from dataclasses import dataclass
 
 from v4mini.lessons.cells import function_of, tasks
+from v4mini.lessons.kinds import kinds_of_mistakes
 from v4mini.lessons.places import notebooks
 from v4mini.lessons.registry import all_exercises
-from v4mini.lessons.verdict import judge
+from v4mini.lessons.verdict import cases_of, judge
 
-WANTED = ("folded solution passes", "unsolved cell does not", "written differently passes", "mistake 1 fails", "mistake 2 fails")
+WANTED = ("folded solution passes", "unsolved cell does not", "written differently passes", "its own mistakes fail",
+          "kinds of mistakes fail")
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Row:
     lesson: str             # "02"
     exercise: str
     results: tuple[bool | None, ...]        # in the order of WANTED; None: the lesson is not written yet
+    mistakes: int = 0       # how many planted mistakes were judged
+    missed: tuple[str, ...] = ()            # those of them that passed
 
     @property
     def passed(self):
@@ -41,8 +45,12 @@ def _row(exercise, task, is_written):
     if task:
         solved, unsolved = (_passes(function_of(task, code), exercise) for code in (task.solution, task.unsolved))
         in_notebook = (solved, not unsolved)
-    written = _passes(exercise.differently, exercise), *(not _passes(mistake, exercise) for mistake in exercise.wrong)
-    return Row(exercise.lesson, exercise.name, (*in_notebook, *written))
+    cases = [arguments for _, arguments in cases_of(exercise)]
+    kinds = kinds_of_mistakes(exercise, cases)
+    missed = [mistake.__name__ for mistake in exercise.wrong if _passes(mistake, exercise)]
+    missed_kinds = [kind for kind, mistake in kinds if _passes(mistake, exercise)]
+    results = (*in_notebook, _passes(exercise.differently, exercise), not missed, not missed_kinds)
+    return Row(exercise.lesson, exercise.name, results, len(exercise.wrong) + len(kinds), (*missed, *missed_kinds))
 
 
 def _passes(function, exercise):

@@ -58,6 +58,8 @@ def _head_cases(rng):
     yield "no sink: its logit is minus infinity", case(5, 4, -np.inf, 3)
     yield "logits of a hundred", case(6, 4, 2.0, 4, size=100.0)
     yield "a sink of 200, above everything", case(4, 4, 200.0, 4)
+    q, rows, *rest = case(6, 4, 0.0, 4)
+    yield "tokens whose logits lie thousands apart", (q * np.float32([[1], [2000], [1], [1], [2000], [1]]), rows, *rest)
 
 
 def _head_token_by_token(q, rows, sink, window, scale):
@@ -78,6 +80,13 @@ def _head_with_unmoved_sink(q, rows, sink, window, scale):      # the maximum is
     logits = np.where(may_read(len(q), window), q @ rows.T * scale, -np.inf)
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
     return raised / (raised.sum(axis=1, keepdims=True) + np.exp(sink)) @ rows
+
+
+def _head_largest_of_all(q, rows, sink, window, scale):        # one maximum for all tokens: a quiet token is left with 0 / 0
+    logits = np.where(may_read(len(q), window), q @ rows.T * scale, -np.inf)
+    top = max(logits.max(), sink)
+    raised = np.exp(logits - top)
+    return raised @ rows / (raised.sum(axis=1, keepdims=True) + np.exp(sink - top))
 
 
 def _ring_cases(rng):
@@ -111,7 +120,7 @@ EXERCISES = [
                     "0 behind is the token itself, negative is the future. A window of 3 holds those 0, 1 and 2 behind.",
                     "(behind >= 0) & (behind < window)")),
     Exercise("window.one_head", _head_cases, ours=one_head, differently=_head_token_by_token,
-             wrong=(_head_without_sink, _head_with_unmoved_sink),
+             wrong=(_head_without_sink, _head_with_unmoved_sink, _head_largest_of_all),
              hints=("logits = q @ rows.T * scale, and -inf where may_read says no. exp(-inf) is 0.",
                     "The sink is one more logit in the sum below, and no row above: exp(logits) / (their sum + exp(sink)).",
                     "exp overflows above 88. Take the same number off all logits and off the sink: the largest of them all, "

@@ -18,6 +18,7 @@ def _grouped_cases(rng):
     yield "one new token with 9 behind it", case(1, 10, 4, 2)
     q, k, v, _, may_read = case(4, 4, 2, 2)
     yield "scores of hundreds: exp overflows", (200 * q, 10 * k, v, 1.0, may_read)
+    yield "a loud head beside a quiet one", (q * np.array([[[3000.0], [1.0]]]), k, v, 1.0, may_read)
 
 
 def _grouped_head_by_head(q, k, v, scale, may_read):
@@ -39,6 +40,13 @@ def _grouped_reading_ahead(q, k, v, scale, may_read):
     return grouped_attention(q, k, v, scale, np.ones_like(may_read))
 
 
+def _grouped_largest_of_all(q, k, v, scale, may_read):         # one maximum for all tokens and heads
+    k, v = (np.repeat(a, q.shape[1] // a.shape[1], axis=1) for a in (k, v))
+    scores = np.where(may_read[:, None], np.einsum("thd,shd->ths", q, k) * scale, -np.inf)
+    raised = np.exp(scores - scores.max())
+    return np.einsum("ths,shd->thd", raised / raised.sum(axis=2, keepdims=True), v)
+
+
 def _mla_cases(rng):
     def case(T, S, H, nope, turned, v, latent):
         sizes = (T, H, nope + turned), (S, latent + turned), (H * (nope + v), latent)
@@ -51,6 +59,8 @@ def _mla_cases(rng):
     yield "values wider than keys, one token", case(1, 9, 4, 2, 2, 5, 3)
     yield "nothing is turned", case(3, 3, 2, 4, 0, 4, 6)
     yield "one head", case(5, 5, 1, 4, 2, 3, 4)
+    q, *rest = case(4, 4, 3, 4, 2, 3, 5)
+    yield "a loud token beside quiet ones", (q * np.array([1.0, 3000.0, 1.0, 1.0])[:, None, None], *rest)
 
 
 def _mla_head_by_head(q, rows, wkv_b, scale, may_read):
@@ -76,6 +86,16 @@ def _mla_all_keys_first(q, rows, wkv_b, scale, may_read):               # as if 
     keys, values = np.split(wkv_b, [H * nope])
     parts = [part.reshape(H, -1, latent) for part in (keys, values)]
     return mla_decompressed(q, rows, np.concatenate(parts, axis=1).reshape(-1, latent), scale, may_read)
+
+
+def _mla_largest_of_all(q, rows, wkv_b, scale, may_read):
+    H, latent = q.shape[1], wkv_b.shape[1]
+    own = wkv_b.reshape(H, -1, latent)
+    nope = q.shape[2] - rows.shape[1] + latent
+    wide = np.concatenate([np.einsum("thd,hdl->thl", q[:, :, :nope], own[:, :nope]), q[:, :, nope:]], axis=2)
+    scores = np.where(may_read[:, None], np.einsum("thw,sw->ths", wide, rows) * scale, -np.inf)
+    raised = np.exp(scores - scores.max())
+    return np.einsum("ths,sl,hvl->thv", raised / raised.sum(axis=2, keepdims=True), rows[:, :latent], own[:, nope:])
 
 
 def _break_even_cases(rng):
@@ -106,12 +126,12 @@ def _break_even_keys_alone(latent, turned, nope, v):
 
 EXERCISES = [
     Exercise("lessons.latent.grouped_attention", _grouped_cases, differently=_grouped_head_by_head,
-             wrong=(_grouped_dealt_like_cards, _grouped_reading_ahead),
+             wrong=(_grouped_dealt_like_cards, _grouped_reading_ahead, _grouped_largest_of_all),
              hints=("Neighbouring heads share: with 6 heads and 2 groups, heads 0, 1, 2 read group 0 and 3, 4, 5 group 1.",
                     "np.repeat(k, H // G, axis=1) gives every head a key of its own; then it is MHA, head by head.",
                     "np.where(may_read, scores, -np.inf) before the softmax, and take the largest score of each row off first.")),
     Exercise("lessons.latent.mla_absorbed", _mla_cases, differently=_mla_head_by_head,
-             wrong=(_mla_without_positions, _mla_all_keys_first),
+             wrong=(_mla_without_positions, _mla_all_keys_first, _mla_largest_of_all),
              hints=("wkv_b.reshape(H, -1, latent) is one matrix per head; the first `nope` rows make keys, the rest values.",
                     "Wide query of head h: q[:, h, :nope] @ for_key[h], and the turned numbers of q behind it. It is compared "
                     "with whole rows.",

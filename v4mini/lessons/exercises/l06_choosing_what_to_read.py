@@ -20,6 +20,9 @@ def _overlap_cases(rng):
     yield "a single block: there is no block before", (_rows(rng, 4, 6), _rows(rng, 4, 6), 4)
     yield "negative values, which zeros would pull up", (_rows(rng, 4, 4) - 100, _rows(rng, 4, 4) - 100, 4)
     yield "five blocks of four", (_rows(rng, 20, 8), 3 * _rows(rng, 20, 8), 4)
+    far = _rows(rng, 8, 4)
+    far[4:] += 2000
+    yield "two blocks whose scores lie 2000 apart", (_rows(rng, 8, 4), far - np.float32(1000), 4)
     yield "blocks of one token", (_rows(rng, 3, 2), _rows(rng, 3, 2), 1)
 
 
@@ -41,6 +44,16 @@ def _overlap_halves_swapped(kv, score, ratio):
 def _overlap_with_zeros_before(kv, score, ratio):
     nothing = np.zeros_like(kv[:ratio])
     return compress(kv, score, ratio, previous=(nothing, nothing), overlap=True)
+
+
+def _overlap_largest_of_all(kv, score, ratio):          # one maximum for all entries
+    D, n = kv.shape[1] // 2, len(kv) // ratio
+    blocks = kv.reshape(n, ratio, 2, D).astype(np.float64)
+    weight = np.exp(score.astype(np.float64) - score.max()).reshape(n, ratio, 2, D)
+    before = np.concatenate([np.zeros((1, ratio, D)), weight[:-1, :, 0]])
+    said = np.concatenate([np.zeros((1, ratio, D)), blocks[:-1, :, 0]])
+    total = before.sum(axis=1) + weight[:, :, 1].sum(axis=1)
+    return ((before * said).sum(axis=1) + (weight[:, :, 1] * blocks[:, :, 1]).sum(axis=1)) / total
 
 
 def _score_cases(rng):
@@ -69,6 +82,7 @@ def _top_cases(rng):
     yield "a tie: 0 and 0 beat -1", (np.array([[-1.0, 0.0, 2.0, 0.0]]), 2)
     yield "300 scores, all exactly 0", (np.zeros((2, 300), np.float32), 4)
     yield "whole numbers, many ties", (rng.integers(-2, 3, (5, 40)).astype(np.float32), 8)
+    yield "300 scores, five values, each many times", (rng.integers(0, 5, (3, 300)).astype(np.float32), 40)
     hidden = _rows(rng, 3, 12)
     hidden[:, 7:] = -np.inf
     yield "-inf: those that may not be read come last", (hidden, 9)
@@ -88,9 +102,18 @@ def _top_in_rising_order(scores, k):
     return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
 
 
+def _top_unstable(scores, k):
+    return np.argsort(-scores, axis=1)[:, :k]
+
+
+def _top_by_partition(scores, k):           # the k best, but of equal ones at the border any, and in no order
+    k = min(k, scores.shape[1])
+    return np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+
+
 EXERCISES = [
     Exercise("choosing.compress", _overlap_cases, ours=overlapping, differently=_overlap_entry_by_entry,
-             wrong=(_overlap_halves_swapped, _overlap_with_zeros_before),
+             wrong=(_overlap_halves_swapped, _overlap_with_zeros_before, _overlap_largest_of_all),
              hints=("Cut kv and score into blocks: reshape(n, ratio, 2 * D). Entry i pools 2 * ratio slots: first columns of "
                     "block i - 1, second columns of block i.",
                     "The block before, for all i at once: put one absent block in front and drop the last. "
@@ -103,7 +126,7 @@ EXERCISES = [
                     "np.maximum(products, 0) for every head by itself, before any weight. The sum may still be negative.",
                     "Then sum over heads with weights: np.einsum('th,thn->tn', weights, products).")),
     Exercise("ops.index.top_k", _top_cases, differently=_top_by_sorting_pairs, tolerance=0,
-             wrong=(_top_turned_round, _top_in_rising_order),
+             wrong=(_top_turned_round, _top_in_rising_order, _top_unstable, _top_by_partition),
              hints=("np.argsort sorts upwards; sort -scores to have the best first.",
                     "By default argsort may swap equal ones. kind='stable' keeps them in their order.",
                     "axis=1 sorts each row by itself; [:, :k] keeps the first k columns, or all if there are fewer.")),

@@ -63,6 +63,8 @@ def _route_cases(rng):
     yield "the same, a bias of +1 for expert 2", (pencil, 1.5, 2, np.array([0, 0, 1, 0], np.float32), None)
     yield "many tokens, 6 of 16 experts", (_rows(rng, 9, 16), 2.5, 6, _rows(rng, 16) / 2, None)
     yield "a tie: the earlier expert goes first", (np.zeros((2, 20), np.float32), 1.0, 3, np.zeros(20, np.float32), None)
+    yield "three values for 64 experts: many ties", (rng.integers(0, 3, (4, 64)).astype(np.float32), 1.5, 8,
+                                                     np.zeros(64, np.float32), None)
     yield "a bias far below zero", (_rows(rng, 4, 5), 1.5, 2, np.float32([-9, -8, -9, -8, -9]), None)
     yield "a table chooses, in its own order", (_rows(rng, 6, 8), 1.5, 2, None, _chosen(rng, 6, 8, 2))
 
@@ -88,6 +90,13 @@ def _route_table_weighs_evenly(scores, route_scale, k, bias=None, chosen=None):
     if chosen is not None:
         return chosen, np.full(chosen.shape, route_scale / chosen.shape[1])
     return _route_token_by_token(scores, route_scale, k, bias)
+
+
+def _route_unstable(scores, route_scale, k, bias=None, chosen=None):
+    affinities = np.sqrt(np.logaddexp(0, scores))
+    chosen = np.argsort(-(affinities + bias), axis=1)[:, :k] if chosen is None else chosen
+    picked = np.take_along_axis(affinities, chosen, axis=1)
+    return chosen, picked / picked.sum(axis=1, keepdims=True) * route_scale
 
 
 def _swiglu_cases(rng):
@@ -128,7 +137,8 @@ EXERCISES = [
              hints=("Only the chosen count. np.take_along_axis(affinities, chosen, axis=1) picks them, row by row.",
                     "Divide each row by its own sum: axis=1, keepdims=True.",
                     "The rows must sum to route_scale, 1.5 in Flash: multiply at the end.")),
-    Exercise("ops.route.route", _route_cases, differently=_route_token_by_token, wrong=(_route_leaks, _route_table_weighs_evenly),
+    Exercise("ops.route.route", _route_cases, differently=_route_token_by_token,
+             wrong=(_route_leaks, _route_table_weighs_evenly, _route_unstable),
              hints=("Two questions, one after the other. Who: a table's row if there is one, else the k largest of "
                     "affinity + bias. How much: affinity alone.",
                     "np.argsort(-x, axis=1, kind='stable')[:, :k] gives the k largest, of equal ones the earlier.",

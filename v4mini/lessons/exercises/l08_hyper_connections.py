@@ -23,6 +23,7 @@ def _sinkhorn_cases(rng):
     yield "V4's 20 rounds, five tokens", (_numbers(rng, 5, 4, 4), ROUNDS, EPS)
     yield "large logits, which converge slowly", (5 * _numbers(rng, 3, 4, 4), ROUNDS, EPS)
     yield "logits of 1000, whose exp is infinite", (1000 + _numbers(rng, 2, 4, 4), ROUNDS, EPS)
+    yield "two rows whose logits lie 2000 apart", (_numbers(rng, 1, 2, 2) + np.float32([[[1000], [-1000]]]), ROUNDS, EPS)
     yield "a single stream", (_numbers(rng, 2, 1, 1), ROUNDS, EPS)
 
 
@@ -43,6 +44,12 @@ def _sinkhorn_ending_on_rows(logits, iters, eps):
 
 def _sinkhorn_one_round_more(logits, iters, eps):
     return _sinkhorn_by_two_scales(logits, iters + 1, eps)
+
+
+def _sinkhorn_largest_of_all(logits, iters, eps):       # one maximum for all rows: a quiet row becomes 0 / 0
+    start = np.exp(logits - logits.max())
+    start = start / start.sum(axis=2, keepdims=True)
+    return _sinkhorn_by_two_scales(np.log(start), iters, eps)
 
 
 def _mixer(rng, M, D, size=1.0):
@@ -125,7 +132,7 @@ def _post_written_once(y, streams, post, comb):
 
 EXERCISES = [
     Exercise("ops.mix.sinkhorn", _sinkhorn_cases, differently=_sinkhorn_by_two_scales,
-             wrong=(_sinkhorn_ending_on_rows, _sinkhorn_one_round_more),
+             wrong=(_sinkhorn_ending_on_rows, _sinkhorn_one_round_more, _sinkhorn_largest_of_all),
              hints=("Axis 0 is the token. Rows are summed over axis 2, columns over axis 1; keepdims=True lets you divide.",
                     "Start with a softmax over each row (subtract the largest logit first) and add eps; then divide by the "
                     "column sums. That was round 1.",

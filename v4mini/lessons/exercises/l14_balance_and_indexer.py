@@ -94,6 +94,8 @@ def _divergence_cases(rng):
     yield "adding 100 to all scores changes nothing", (np.array([[100.0, 101.0]]), half)
     yield "one token cares ten times as much", (rng.standard_normal((2, 5)), _attention(rng, 2, 5, [1.0, 0.1]))
     yield "many tokens", (rng.standard_normal((12, 30)), _attention(rng, 12, 30, rng.uniform(0.05, 4, 12)))
+    yield "two tokens whose scores lie 2000 apart", (rng.standard_normal((2, 4)) + np.array([[1000.0], [-1000.0]]),
+                                                     _attention(rng, 2, 4, [1.0, 1.0]))
     yield "scores so far apart that exp alone overflows", (np.array([[900.0, 0.0, 899.0]]), np.array([[0.6, 0.0, 0.2]]))
 
 
@@ -107,6 +109,14 @@ def _divergence_by_entropies(scores, attention):
     mass = attention.sum(axis=1)
     entropy = -(attention * np.log(safe)).sum() + (mass * np.log(mass)).sum()
     return float((-(attention * _log_softmax(scores)).sum() - entropy) / mass.sum())
+
+
+def _divergence_largest_of_all(scores, attention):
+    z = scores - scores.max()
+    log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    mass = attention.sum(axis=1, keepdims=True)
+    p = attention / mass
+    return float((attention * (np.log(np.where(p > 0, p, 1)) - log_q)).sum() / mass.sum())
 
 
 def _divergence_all_alike(scores, attention):
@@ -132,7 +142,7 @@ EXERCISES = [
                     "f: np.bincount(chosen.ravel(), minlength=E), times E / (K T), so that an even share is 1.",
                     "P: divide each token's affinities by their own sum first, then take the mean over tokens.")),
     Exercise("choices.divergence", _divergence_cases, ours=divergence, differently=_divergence_by_entropies, tolerance=1e-5,
-             wrong=(_divergence_all_alike, _divergence_the_other_way),
+             wrong=(_divergence_all_alike, _divergence_the_other_way, _divergence_largest_of_all),
              hints=("Per token: sum over entries of p (log p - log q), p = attention / m, q = softmax(scores). Times m, summed "
                     "over tokens, divided by the sum of all m.",
                     "m p is attention itself: sum(attention * (log p - log q)) / sum(attention).",
