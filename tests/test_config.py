@@ -142,13 +142,19 @@ COUNTS = ["vocab_size", "dim", "moe_inter_dim", "n_layers", "n_heads", "n_routed
 FLOATS = ["route_scale", "norm_eps", "rope_theta", "compress_rope_theta", "rope_factor", "beta_slow"]
 ILLEGAL = [
     *[(name, value) for name in COUNTS for value in [*WRONG, 0]],
-    *[(name, value) for name in ("n_hash_layers", "n_mtp_layers", "original_seq_len", "bos_id", "eos_id") for value in WRONG],
+    *[(name, value) for name in ("n_hash_layers", "n_mtp_layers", "original_seq_len", "bos_id") for value in WRONG],
+    *[("eos_id", value) for value in [*WRONG, [], [97], [1, 97], ["1"], [True], [1] * 100] if value != [3]],
+    *[("more_eos_ids", value) for value in (3, None, [97], ["1"])],
+    *[("n_dspark_layers", value) for value in (True, None, 3, 65, -1)],
+    *[(name, value) for name in ("dspark_block_size", "dspark_markov_rank") for value in (True, 5, -1, 2.0)],
+    *[("dspark_noise_token_id", value) for value in (97, -1, None)],
+    *[("dspark_target_layer_ids", value) for value in (3, [4], ["a"])],
     *[(name, value) for name in FLOATS for value in (True, "7", None, [3.0], -1, 0, 10**5000, math.nan, math.inf)],
     *[(name, value) for name in ("swiglu_limit", "hc_eps") for value in (True, "7", None, [3.0], -1, math.nan, -math.inf)],
     *[("norm_eps", 1.0), ("hc_eps", 1.0), ("rope_theta", 1.0), ("rope_factor", 0.9), ("beta_slow", 33.0)],
     *[("rope_head_dim", value) for value in (7, 26, 1)],
     *[("compress_ratios", value) for value in (
-        None, 4, "44440", {}, (), (4, 0, 128, 4), (4, 0, 128, 4, 0, 0), (4, 0, 128, 4, 4), (4, 0, 1, 4, 0), (4, 0, -4, 4, 0),
+        None, 4, "44440", {}, (), (4, 0, 128), (4, 0, 128, 4, 0, 4), (4, 0, 128, 4, 4), (4, 0, 1, 4, 0), (4, 0, -4, 4, 0),
         (4, 0, 128.0, 4, 0), (True, 0, 128, 4, 0), (4, 0, None, 4, 0), (4, 0, [4], 4, 0), (4, 0, 2**70, 4, 0))],
     *[(name, value) for name in ("dtype", "score_func", "scale_fmt") for value in ("f16", "", 8, None, True, ["fp8"])],
     *[("expert_dtype", value) for value in ("fp4", "fp8", "int4", 4, False)],      # tiny stores f32: FP4 would be an orphan
@@ -162,7 +168,9 @@ def test_an_illegal_value_is_refused_in_one_sentence_with_its_field(name, value)
     with pytest.raises(Refused) as refused:
         Config.from_dict(Config.tiny().to_dict() | {name: value})
     message = str(refused.value)
-    related = {"n_layers": "n_hash_layers|compress_ratios", "n_mtp_layers": "compress_ratios", "bos_id": "vocab_size",
+    related = {"n_layers": "n_hash_layers|compress_ratios", "n_mtp_layers": "compress_ratios",
+               "n_dspark_layers": "compress_ratios|dspark",
+               "dspark_block_size": "dspark", "eos_id": "more_eos_ids", "more_eos_ids": "more_eos_ids", "bos_id": "vocab_size",
                "n_heads": "o_groups", "head_dim": "rope_head_dim", "index_head_dim": "rope_head_dim", "vocab_size": "eos_id",
                "n_routed_experts": "n_activated_experts"}
     assert message.startswith("config: ") and any(word in message for word in [name, *related.get(name, name).split("|")])
@@ -187,7 +195,7 @@ def test_missing_fields_are_listed_together(spelling):
     gone = ["n_heads" if spelling == "to_dict" else "num_attention_heads", "head_dim", "vocab_size"]
     with pytest.raises(Refused) as refused:
         Config.from_dict({name: value for name, value in fields.items() if name not in gone})
-    assert str(refused.value).startswith("config: missing head_dim, n_heads, vocab_size.")
+    assert str(refused.value).startswith("config: missing head_dim, n_heads, vocab_size")
 
 
 @pytest.mark.parametrize("name, value", [
@@ -199,10 +207,10 @@ def test_a_field_that_says_another_model_is_not_passed_over(name, value):
 
 
 @pytest.mark.parametrize("changes, word", [
-    ({"layer_types": None}, "layer_types"), ({"layer_types": ["full_attention"] * 4}, "full_attention"),
+    ({"layer_types": None}, "compress_ratios"), ({"layer_types": ["full_attention"] * 4}, "full_attention"),
     ({"layer_types": [3] * 4}, "layer_types"), ({"mlp_layer_types": ["moe", "hash_moe", "moe", "moe"]}, "mlp_layer_types"),
-    ({"compress_rates": {"compressed_sparse_attention": 8}}, "compress_rates"), ({"compress_rates": None}, "compress_rates"),
-    ({"compress_rates": {}}, "compress_ratios"), ({"rope_parameters": {"main": {}}}, "rope_parameters"),
+    ({"compress_rates": {"compressed_sparse_attention": 8}}, "compress_rates"), ({"compress_rates": [4]}, "compress_rates"),
+    ({"layer_types": ["moe"] * 4}, "layer_types"), ({"rope_parameters": {"main": {}}}, "rope_parameters"),
     ({"layer_types": ["sliding_attention"] * 3}, "compress_ratios"), ({"quantization_config": {"quant_method": "awq"}}, "awq"),
     ({"quantization_config": 3}, "quant_method")], ids=str)
 def test_a_foreign_config_of_transformers_is_refused(changes, word):
@@ -211,9 +219,10 @@ def test_a_foreign_config_of_transformers_is_refused(changes, word):
 
 
 @pytest.mark.parametrize("text, word", [
-    (b"", "not JSON"), (b"{", "not JSON"), (b"[1]", "list"), (b"null", "NoneType"), (b"\xff\xfe{", "cannot read"),
-    (b"[" * 100_000, "not JSON"), (b'{"dim": ' + b"9" * 5000 + b"}", "not JSON"), (b"{}", "missing")],
-    ids=["empty", "cut", "list", "null", "bytes", "deep", "digits", "nothing"])
+    (b"", "expected JSON"), (b"{", "expected JSON"), (b"[1]", "JSON object, got .1."), (b"null", "JSON object, got None"),
+    (b"\xff\xfe{", "UTF-8"), (b"[" * 100_000, "nested too deeply"), (b'{"dim": ' + b"9" * 5000 + b"}", "expected JSON"),
+    (b"{}", "missing"), (b" " * (5 << 20), "at most")],
+    ids=["empty", "cut", "list", "null", "bytes", "deep", "digits", "nothing", "large"])
 def test_a_file_that_is_no_config_is_refused(tmp_path, text, word):
     (tmp_path / "config.json").write_bytes(text)
     with pytest.raises(Refused, match=word):
@@ -291,7 +300,7 @@ def test_replace_checks_what_it_is_given():
 
 
 def test_transformers_computes_with_the_nested_base():
-    saved = Config.tiny().to_released() | {
+    saved = Config.tiny().to_released() | {"rope_scaling": None,
         "layer_types": ["compressed_sparse_attention", "sliding_attention", "heavily_compressed_attention",
                         "compressed_sparse_attention"], "mlp_layer_types": ["hash_moe", "moe", "moe", "moe"],
         "compress_rates": {"heavily_compressed_attention": 128},

@@ -8,7 +8,7 @@ from v4mini.shapes import Refused
 
 
 def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None):
-    """Read `ids`, then yield new tokens (ints) one by one, until the config's eos_id (not yielded) or max_new_tokens.
+    """Read `ids`, then yield new tokens (ints) one by one, until one of the config's eos_ids (not yielded) or max_new_tokens.
 
     With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
     speculate: how many tokens the MTP block guesses ahead (True: 1), so that one pass of the model may say several. Tokens
@@ -38,7 +38,7 @@ def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally):
         if temperature == 0:
             tally.compare(logits[None])
         token = sample(logits, rng, temperature, top_p)
-        if token == model.config.eos_id:
+        if token in model.config.eos_ids:
             return
         yield token
         if number + 1 < max_new_tokens:

@@ -74,6 +74,9 @@ def check_speculation(model, cache, speculate):         # -> drafts a pass, 0 fo
     if speculate and speculate >= cache.reserve:        # a pass is one token more, and all of it may have to be taken back
         raise Refused(f"speculate: expected fewer drafts than the {cache.reserve} tokens that the cache can take back, got "
                       f"{speculate}. Ask for fewer, or hand in new_cache(reserve={speculate + 1}).")
+    if speculate and model.weights.mtp is None and model.config.n_dspark_layers:
+        raise Refused("speculate: in this checkpoint DSpark drafts, not an MTP block (dspark_block_size = "
+                      f"{model.config.dspark_block_size}). Load one with an MTP block, or leave it out.")
     if speculate and model.weights.mtp is None:
         raise Refused("speculate: this checkpoint has no MTP block (n_mtp_layers = 0). Load one that has, or leave it out.")
     return int(speculate)
@@ -154,7 +157,7 @@ def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, r
         for run in _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally):
             for token in run:
                 drawn += 1
-                if token == model.config.eos_id:
+                if token in model.config.eos_ids:
                     return
                 yield token
     finally:
