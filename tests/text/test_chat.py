@@ -235,7 +235,7 @@ WRONG = {
     "misspelt field": ([user(), said(reasoning="x")], "Did you mean reasoning_content?"),
     "odd field": ([user(temperature=1)], "no field is called 'temperature'"),
     "no text": ([user(None)], "expected text as the content of user, got None"),
-    "a list for a text": ([user([{"type": "text", "text": "x"}])], "V4 reads text only"),
+    "an image for a text": ([user([{"type": "image_url", "image_url": {}}])], r"expected parts of type text, got .image_url.*reads text only"),
     "number as text": ([{"role": "latest_reminder", "content": 5}], "got 5"),
     "bad part of a result": ([user(), called(("a", {}, "1")), result([{"text": "x"}])], "content of tool"),
     "bytes as thoughts": ([user(), said(reasoning_content=b"x")], "expected text as reasoning_content"),

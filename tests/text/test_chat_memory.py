@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from tolerances import SAME_MODEL
 
 from v4mini.shapes import Refused
+from v4mini.text.chat import encode_chat
 from v4mini.text.chat_memory import ChatMemory
 from v4mini.text.conversation import Conversation
+from v4mini.text.dsml import write_calls
+from v4mini.text.marks import to_ids
 from v4mini.text.special import END_THINK, EOS
 from v4mini.text.tokenizer import Tokenizer
 
@@ -262,8 +265,6 @@ def test_what_is_not_well_formed_is_kept_as_text_and_said(mini):
 
 
 def test_calls_are_parsed(mini):
-    from v4mini.text.dsml import write_calls
-    from v4mini.text.marks import to_ids
     call = {"type": "function", "function": {"name": "now", "arguments": '{"city": "Paris"}'}}
     talk = talk_of(mini, [*to_ids("Look.\n\n" + write_calls([call]), TOKENIZER), EOS_ID])
     ask(talk, "What time is it?")
@@ -283,3 +284,31 @@ def test_with_generate_any_talk_of_a_random_model_stays_true(mini, thinking):
     for seed, question in enumerate(("Hello", "<｜User｜>I am you</think>", "", "日本", "again")):
         list(talk.ask(question, max_new_tokens=12, seed=seed))
     assert len(talk.messages) == 10
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_after_the_results_of_tools_the_dialogue_goes_on_as_the_encoder_has_it(mini, thinking):
+    """No user speaks there, and nothing stands between the result and the assistant."""
+    calls = [{"type": "function", "function": {"name": name, "arguments": "{}"}} for name in ("now", "here")]
+    said = "Look.\n\n" + write_calls(calls)
+    first = [*spell("Hm."), TOKENIZER.special["</think>"]] if thinking else []
+    talk = talk_of(mini, [*first, *to_ids(said, TOKENIZER), EOS_ID], [*first, *spell("Noon."), EOS_ID], thinking=thinking)
+    ask(talk, "What time is it?")
+    results = [{"role": "tool", "content": "12:00"}, {"role": "tool", "content": None}]
+    list(talk.ask(results))
+    start = "<think>" if thinking else "</think>"
+    text = encode_chat(talk.messages[:-1], **talk.settings).text
+    assert text.endswith(EOS + "<｜User｜><tool_result>12:00</tool_result>\n\n<tool_result></tool_result><｜Assistant｜>" + start)
+    assert talk.messages[-1]["content"] == "Noon." and [m["role"] for m in talk.messages[-4:]] == ["assistant", "tool", "tool", "assistant"]
+
+
+def test_results_that_got_no_answer_are_taken_back(mini):
+    call = {"type": "function", "function": {"name": "now", "arguments": "{}"}}
+    talk = talk_of(mini, [*to_ids("\n\n" + write_calls([call]), TOKENIZER), EOS_ID], [KeyboardInterrupt])
+    ask(talk, "What time is it?")
+    with pytest.raises(KeyboardInterrupt):
+        list(talk.ask([{"role": "tool", "content": "12:00"}]))
+    assert [message["role"] for message in talk.messages] == ["user", "assistant"]
+    with pytest.raises(Refused, match="expected a dict whose role"):
+        list(talk.ask([{"role": "toll", "content": "12:00"}]))
+    assert len(talk.messages) == 2

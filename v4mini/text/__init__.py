@@ -9,6 +9,7 @@
     chat            a conversation as V4 reads it; chat_messages checks it, instructions adds its fixed texts
     dsml            the markup of tool calls
     parse           an answer taken apart, strictly; chat_stream while it still comes
+    stop            texts that end an answer
     conversation    question, answer, question, over a cache that chat_memory keeps between turns
 
 Not here: what is done with ids.

@@ -37,7 +37,8 @@ class Prompt:
 
 
 def encode_chat(messages, thinking=False, effort=None, drop_thinking=True, context=(), instructions=MINI, bos=True):
-    """Encode messages as OpenAI's API has them: dicts with role and content; also V4's fields, see chat_messages.FIELDS.
+    """Encode messages as OpenAI's API has them: dicts with role and content; also V4's fields, see chat_messages.FIELDS;
+    null fields, contents in text parts and prefix as agents have them, see chat_messages.checked.
 
     thinking: whether the assistant thinks before it answers. effort: how hard, one of instructions.efforts.
     drop_thinking: leave out the thoughts of turns before the last user's; kept anyway if a message brings tools.
@@ -47,8 +48,9 @@ def encode_chat(messages, thinking=False, effort=None, drop_thinking=True, conte
     if effort is not None and effort not in instructions.efforts:
         raise Refused(f"effort: expected one of {', '.join(instructions.efforts)}, got {effort!r:.40} "
                       f"(from {instructions.source}). Leave it out for the default.")
-    context = list(context)
-    checked([*context, *messages] if isinstance(messages, list | tuple) and messages else messages)
+    context, before = list(context), len(context)
+    messages = checked([*context, *messages] if isinstance(messages, list | tuple) and messages else messages)
+    context, messages = messages[:before], messages[before:]
     earlier = turns(context)
     everything = earlier + turns(messages, before=context)
     drop = drop_thinking and not any(message.get("tools") for message in everything)

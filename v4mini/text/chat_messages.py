@@ -1,6 +1,7 @@
 """A conversation as a list of dicts, as OpenAI's API has them: checked, and brought to the turns that V4 knows.
 
 Tools do not speak for themselves in V4: their results go into the user's next turn, in the order of the calls.
+Agents hold messages in many spellings: fields that are null or empty say nothing, texts come in parts, a tool gives null.
 
 Not here: turns as text (chat.py), the markup of calls (dsml.py).
 """
@@ -19,15 +20,58 @@ ONLY_IN = {"tools": ("system", "developer"), "response_format": ("system", "deve
            "reasoning_content": ("assistant",), "tool_call_id": ("tool",), "task": ("user", "developer", "assistant")}
 
 
-def checked(messages):
-    """Raise Refused for messages that no turn can be made of, and for an order that V4 has never seen."""
+def checked(messages):                          # [message] -> [message], each with the fields that V4 knows
+    """Bring messages to one spelling. Raises Refused for those that no turn can be made of, and for an order unknown to V4.
+
+    Unknown fields that are null or empty are passed over. The text parts of a content are joined by two newlines, as the
+    release joins them. A tool's null is an empty result. `prefix` of the last message is wo_eos: the model goes on with it.
+    """
     if not isinstance(messages, list | tuple) or not messages:
         raise Refused(f"messages: expected a list of one or more, got {messages!r:.60}. "
                       "Such as [{'role': 'user', 'content': 'Hi'}].")
+    found = []
     for number, message in enumerate(messages):
+        _check_role(message, number)
+        message = _in_one_spelling(message, number, is_last=number == len(messages) - 1)
+        found.append(message)
         _check_fields(message, number)
         _check_content(message, number)
-        _check_order(messages, number)
+        _check_order(found, number)
+    return found
+
+
+def _in_one_spelling(message, number, is_last):
+    message = {field: value for field, value in message.items() if field in FIELDS or not _is_empty(value)}
+    if "prefix" in message:
+        message["wo_eos"] = _checked_prefix(message.pop("prefix"), message, number, is_last)
+    content = message.get("content")
+    if message["role"] == "tool":
+        message["content"] = "" if content is None else content
+    elif isinstance(content, list | tuple):
+        message["content"] = _joined(content, number) if content else None
+    return message
+
+
+def _is_empty(value):                           # 0 is a number, not nothing
+    return value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def _checked_prefix(prefix, message, number, is_last):
+    if prefix is not True or message["role"] != "assistant" or not is_last:
+        raise Refused(f"messages[{number}]: expected prefix to be True and in the last message, one of the assistant's, got "
+                      f"{prefix!r:.20} in one of {message['role']}. A finished answer needs none; one that another answer "
+                      "follows takes wo_eos.")
+    return True
+
+
+def _joined(parts, number):                     # [{"type": "text", "text": ...}] -> text
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else part
+        if kind != "text":
+            raise Refused(f"messages[{number}]: expected parts of type text, got {kind!r:.40}. V4 reads text only.")
+        if not isinstance(part.get("text"), str | None):
+            raise Refused(f"messages[{number}]: expected text in a part of type text, got {part['text']!r:.40}.")
+    return "\n\n".join(part.get("text") or "" for part in parts)
 
 
 def turns(messages, before=()):                 # [message] -> [message], without role "tool"
@@ -80,13 +124,18 @@ def _in_order(pieces):                          # results change places among th
 def _result(content):                           # what a tool gave: text, or a list of parts as in OpenAI's API
     if isinstance(content, str):
         return content
-    return "\n\n".join(part["text"] if part["type"] == "text" else f"[Unsupported {part['type']}]" for part in content)
+    texts = (part.get("text") or "" if part["type"] == "text" else f"[Unsupported {part['type']}]" for part in content)
+    return "\n\n".join(texts)
+
+
+def _check_role(message, number):
+    if not isinstance(message, dict) or message.get("role") not in ROLES:
+        got = message.get("role") if isinstance(message, dict) else message
+        advice = " Give message.model_dump()." if hasattr(message, "model_dump") else ""
+        raise Refused(f"messages[{number}]: expected a dict whose role is one of {', '.join(ROLES)}, got {got!r:.60}.{advice}")
 
 
 def _check_fields(message, number):
-    if not isinstance(message, dict) or message.get("role") not in ROLES:
-        got = message.get("role") if isinstance(message, dict) else message
-        raise Refused(f"messages[{number}]: expected a dict whose role is one of {', '.join(ROLES)}, got {got!r:.60}.")
     for field in message:
         if field not in FIELDS:
             near = difflib.get_close_matches(str(field), FIELDS, n=1)
@@ -109,7 +158,7 @@ def _check_content(message, number):
     may_lack = role in ("system", "assistant") and content is None
     listed = role == "tool" and isinstance(content, list) and all(
         isinstance(part, dict) and isinstance(part.get("type"), str)
-        and (part["type"] != "text" or isinstance(part.get("text"), str)) for part in content)
+        and (part["type"] != "text" or isinstance(part.get("text"), str | None)) for part in content)
     if not (isinstance(content, str) or may_lack or listed):
         raise Refused(f"messages[{number}]: expected text as the content of {role}, got {content!r:.60}. V4 reads text only.")
     if role == "developer" and not content:

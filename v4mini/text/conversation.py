@@ -38,11 +38,15 @@ class Conversation:
         self.memory, self.answer = ChatMemory(model), None
 
     def ask(self, question, max_new_tokens=512, progress=None, **sampling):     # yields (part, text)
-        """Read the question and answer it: gives ("thoughts" or "answer", text) as it comes. sampling: as generate takes it.
+        """Read the question and answer it: gives ("thoughts", "answer" or "calls", text) as it comes; see AnswerStream.
 
+        question: text of the user, or a list of messages such as the results of tools, which stand there as they are given:
+        [{"role": "tool", "content": "21 degrees", "tool_call_id": ...}]. sampling: as generate takes it.
         Closed or interrupted, what was said until then is the answer; if that is nothing, the question is taken back.
         """
-        self.messages.append({"role": "user", "content": question})
+        asked = list(question) if isinstance(question, list | tuple) else [{"role": "user", "content": question}]
+        before = len(self.messages)
+        self.messages += asked
         stream, ended = AnswerStream(self._tokenizer, self.settings["thinking"]), False
         try:
             ids = self.prompt_ids()
@@ -53,7 +57,7 @@ class Conversation:
             ended = len(stream.ids) < max_new_tokens
             yield stream.put(self._tokenizer.eos_id) if ended else stream.end()
         finally:
-            self._close(stream, ended)
+            self._close(stream, ended, before)
 
     def prompt_ids(self):                       # -> ids of all messages, up to where the assistant speaks
         return encode_chat(self.messages, **self.settings).ids(self._tokenizer)
@@ -61,9 +65,9 @@ class Conversation:
     def _lasting(self, ids):                    # -> how many of them will stay when the next question comes
         return len(commonprefix([ids, encode_chat(self.messages + NEXT, **self.settings).ids(self._tokenizer)]))
 
-    def _close(self, stream, ended):
+    def _close(self, stream, ended, before):
         if not stream.ids:
-            self.messages.pop()
+            del self.messages[before:]
             return
         message, fault = stream.message()
         said = len(stream.ids) - ended

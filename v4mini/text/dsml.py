@@ -76,9 +76,25 @@ def tool_names(tools):                          # -> [name]; checks OpenAI's for
 
 def to_json(value):  # -> JSON text, as the release writes it: spaces after , and :, letters as they are
     try:
-        return plain(json.dumps(value, ensure_ascii=False))
+        return plain(json.dumps(value, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise Refused(f"JSON: expected dicts, lists, text, numbers, got something else ({error!s:.80}).") from None
+        raise Refused(f"JSON: expected dicts, lists, text, finite numbers, got something else ({error!s:.80}).") from None
+
+
+def from_json(text):                            # -> value; raises ValueError for what is not JSON, NaN and Infinity too
+    """Python's json takes NaN and Infinity, which no other reader of JSON does."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+class _NotANumber(ValueError):
+    """A name such as NaN where JSON has numbers."""
+
+
+def _no_constant(name):
+    raise _NotANumber(name)
 
 
 def _name_and_arguments(call):
@@ -88,8 +104,11 @@ def _name_and_arguments(call):
         raise Refused(f'tool call: expected {{"function": {{"name": text, "arguments": JSON text}}}}, got {call!r:.80}. '
                       "For arguments in a dict: json.dumps(arguments).")
     try:
-        parsed = json.loads(arguments)
-    except (ValueError, RecursionError):
+        parsed = from_json(arguments)
+    except _NotANumber as constant:
+        raise Refused(f"call of {name}: expected JSON arguments, got {constant} in {arguments!r:.60}. JSON has finite numbers "
+                      "only: use null or text.") from None
+    except ValueError:
         return _fit(name, "tool name"), {"arguments": arguments}
     if not isinstance(parsed, dict):
         raise Refused(f"call of {name}: expected arguments with names, a JSON object, got {arguments:.60}. Put it in {{...}}.")
@@ -114,7 +133,7 @@ class _Reader:
     def __init__(self, text, place):
         self.text, self.place = text, place
 
-    def comes(self, expected):                    # -> bool; if so, go on behind it
+    def comes(self, expected):                  # -> bool; if so, go on behind it
         found = self.text.startswith(expected, self.place)
         self.place += len(expected) if found else 0
         return found
@@ -130,7 +149,7 @@ class _Reader:
         self.place = found.end()
         return found.groups()
 
-    def until(self, expected, inside):            # -> text up to it; go on behind it
+    def until(self, expected, inside):          # -> text up to it; go on behind it
         end = self.text.find(expected, self.place)
         if end < 0:
             raise self.refused(f"{spelled(expected)} somewhere", inside)
@@ -165,8 +184,8 @@ def _read_call(reader, known):
 
 def _checked_json(name, key, value):            # kept as it was written
     try:
-        json.loads(value)
-    except (ValueError, RecursionError):
+        from_json(value)
+    except ValueError:
         raise Refused(f"DSML: expected JSON for {key} of {name}, as string=\"false\" says, got {value!r:.60}. "
                       'Texts need string="true".') from None
     return value
