@@ -1,6 +1,7 @@
 """The tokenizer: whatever goes in comes out, and nobody can type a special token."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -218,29 +219,132 @@ def added(*more, drop=None):
     return [token for token in tokens if token["content"] != drop] + [tokens[5] | changes for changes in more]
 
 
+SPLITS = json.loads(edited())["pre_tokenizer"]["pretokenizers"]
+VOCAB = json.loads(edited())["model"]["vocab"]
+MERGES = json.loads(edited())["model"]["merges"]
+
+
+def splits(*steps):
+    return edited(pre_tokenizer={"type": "Sequence", "pretokenizers": list(steps)})
+
+
+# None of these reaches the tokenizers package: see the test below. Some would end the process there.
 DAMAGED = {
-    "empty": ("", "is not JSON"),
-    "cut short": ('{"model": ', "is not JSON"),
-    "too deep": ("[" * 100_000, "is not JSON"),
-    "a list": ("[]", "expected a vocabulary"),
-    "a config": ('{"vocab_size": 2048, "hidden_size": 256}', "expected a vocabulary"),
-    "negative id": ('{"model": {"vocab": {"a": -1}}, "added_tokens": []}', "expected a vocabulary"),
-    "vocabulary of pairs": ('{"model": {"vocab": [["a", -1.5]]}, "added_tokens": []}', "expected a vocabulary"),
-    "nothing added": ('{"model": {"vocab": {"a": 0}}}', "added_tokens"),
-    "words, not bytes": ('{"model": {"type": "WordPiece", "vocab": {"a": 0}}, "added_tokens": []}', "byte-level"),
+    "empty": ("", "expected JSON"),
+    "cut short": ('{"model": ', "expected JSON"),
+    "too deep": ('{"model":' + "[" * 100_000, "nested too deeply"),
+    "a list": ("[]", "expected a JSON object"),
+    "a key twice": ('{"model": {}, "model": {}}', "stands there twice"),
+    "a config": ('{"vocab_size": 2048, "hidden_size": 256}', "a model of the type BPE"),
+    "no types": ('{"model": 5}', "a model of the type BPE"),
+    "no splits": ('{"model": {"vocab": {"a": 1}}, "added_tokens": []}', "pre_tokenizer: expected rules"),
+    "negative id": (edited(model={"vocab": {"a": -1}}), "expected a vocabulary"),
+    "vocabulary of pairs": (edited(model={"vocab": [["a", -1.5]]}), "expected a vocabulary"),
+    "nothing added": (edited(added_tokens=None), "added_tokens"),
+    "words, not bytes": (edited(model={"vocab": {"a": 0}}), "byte-level vocabulary, got one that lacks 255"),
     "id as text": (edited(added_tokens=[{"id": "0", "content": BOS}]), "added_tokens"),
-    "surrogate": (edited(added_tokens=[{"id": 0, "content": "\ud800"}]), "no valid text"),
-    "other model": (edited(model={"type": "WordPiece"}), "is no tokenizer.json"),
-    "merge of nothing": (edited(model={"merges": ["a nonsuch"]}), "is no tokenizer.json"),
-    "panic inside": (edited(model={"continuing_subword_prefix": "aa"}), "is no tokenizer.json"),
-    "unknown cutter": (edited(pre_tokenizer={"type": "Nonsuch"}), "is no tokenizer.json"),
-    "two names, one id": (edited(added_tokens=added({"content": "twin"})), "share an id"),
-    "two ids, one name": (edited(added_tokens=added({"id": 9999})), "share an id or a name"),
-    "id of an ordinary token": (edited(added_tokens=added({"id": 300, "content": "new"})), "share an id"),
-    "id far away": (edited(added_tokens=added({"id": 9999, "content": "far"})), "next free one"),
-    "no BOS": (edited(added_tokens=added(drop=BOS)), "expected the special token <｜begin"),
-    "no EOS": (edited(added_tokens=added(drop=EOS)), "expected the special token <｜end"),
+    "surrogate": (edited(added_tokens=added({"content": "\ud800"})), "no valid text"),
+    "no name": (edited(added_tokens=added({"content": ""})), "a name of 1 to 1,000"),
+    "long name": (edited(added_tokens=added({"content": "n" * 1001})), "a name of 1 to 1,000"),
+    "other model": (edited(model={"type": "WordPiece"}), "a model of the type BPE, got 'WordPiece'"),
+    "merge of nothing": (edited(model={"merges": ["a nonsuch"]}), "pairs of tokens that make a token"),
+    "merge of three": (edited(model={"merges": ["a b c"]}), "pairs of tokens that make a token"),
+    "merge into nothing": (edited(model={"merges": [*MERGES, "ÿ ÿ"]}), "pairs of tokens that make a token"),
+    "merge of no text": (edited(model={"merges": [*MERGES, [1, 2]]}), "pairs of tokens that make a token"),
+    "merge lost": (edited(model={"merges": MERGES[1:]}), "merges that make each longer token"),
+    "merge twice": (edited(model={"merges": [*MERGES, MERGES[0]]}), "each pair once"),
+    "no merges": (edited(model={"merges": None}), "a list of pairs"),
+    "prefix": (edited(model={"continuing_subword_prefix": "aa"}), "model.continuing_subword_prefix: expected none"),
+    "suffix": (edited(model={"end_of_word_suffix": "</w>"}), "model.end_of_word_suffix: expected none"),
+    "dropout": (edited(model={"dropout": 0.5}), "model.dropout: expected none"),
+    "unknown token": (edited(model={"unk_token": "<unk>"}), "model.unk_token: expected none"),
+    "fallback": (edited(model={"byte_fallback": True}), "model.byte_fallback: expected none"),
+    "whole words": (edited(model={"ignore_merges": True}), "model.ignore_merges: expected none"),
+    "truncation": (edited(truncation={"max_length": 3}), "truncation: expected none"),
+    "padding": (edited(padding={"strategy": "BatchLongest"}), "padding: expected none"),
+    "normalizer": (edited(normalizer={"type": "Lowercase"}), "normalizer: expected none"),
+    "no cutter": (edited(pre_tokenizer=None), "pre_tokenizer: expected rules"),
+    "unknown cutter": (edited(pre_tokenizer={"type": "Nonsuch"}), "pre_tokenizer: expected ByteLevel as the last step"),
+    "no bytes": (splits(*SPLITS[:3]), "expected ByteLevel as the last step"),
+    "a space before": (splits(*SPLITS[:3], SPLITS[3] | {"add_prefix_space": True}), "expected ByteLevel as the last step"),
+    "other rules inside": (splits(SPLITS[3] | {"use_regex": True}), "expected ByteLevel as the last step"),
+    "cut text lost": (splits(SPLITS[0] | {"behavior": "Removed"}, SPLITS[3]), "Split with the behavior Isolated"),
+    "inverted": (splits(SPLITS[0] | {"invert": True}, SPLITS[3]), "Split with the behavior Isolated"),
+    "other cutter": (splits({"type": "Whitespace"}, SPLITS[3]), "Split with the behavior Isolated"),
+    "long rule": (splits(SPLITS[0] | {"pattern": {"Regex": "a" * 1001}}, SPLITS[3]), "a Regex of 1 to 1,000"),
+    "no rule": (splits(SPLITS[0] | {"pattern": {"Regex": ""}}, SPLITS[3]), "a Regex of 1 to 1,000"),
+    "many rules": (splits(*SPLITS[:1] * 17, SPLITS[3]), "at most 16 steps"),
+    "strips": (edited(added_tokens=added({"id": 2048, "content": "<new>", "lstrip": True})), "lstrip of '<new>': expected none"),
+    "single word": (edited(added_tokens=added({"id": 2048, "content": "<new>", "single_word": 1})), "single_word of '<new>'"),
+    "other decoder": (edited(decoder={"type": "Metaspace"}), "ByteLevel as the decoder"),
+    "other end": (edited(post_processor={"type": "BertProcessing"}), "none as the post_processor"),
+    "two names, one id": (edited(added_tokens=added({"content": "twin"})), "the next free one"),
+    "two ids, one name": (edited(added_tokens=added({"id": 9999})), "vocabulary's own id"),
+    "one name twice": (edited(added_tokens=added({})), "share an id or a name"),
+    "id of an ordinary token": (edited(added_tokens=added({"id": 300, "content": "<new>"})), "the next free one"),
+    "id far away": (edited(added_tokens=added({"id": 9999, "content": "far"})), "the next free one"),
+    "two tokens, one id": (edited(model={"vocab": VOCAB | {"a": VOCAB["b"]}}), "share an id"),
+    "a hole": (edited(model={"vocab": VOCAB | {"a": 2048}}), "an id has no token"),
+    "no BOS": (edited(added_tokens=added({"id": 0, "content": "<new>"}, drop=BOS), model={"vocab": {"<new>" if t == BOS else t: id
+               for t, id in VOCAB.items()}}), "expected the special token <｜begin"),
+    "no EOS": (edited(added_tokens=added({"id": 1, "content": "<new>"}, drop=EOS), model={"vocab": {"<new>" if t == EOS else t: id
+               for t, id in VOCAB.items()}}), "expected the special token <｜end"),
 }
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_what_a_file_may_not_ask_for_never_reaches_the_package(damage, monkeypatch):
+    import tokenizers
+
+    class Untouched:
+        @staticmethod
+        def from_str(_):
+            raise AssertionError("the package was handed an unchecked file")
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Untouched)
+    with pytest.raises(Refused, match=DAMAGED[damage][1]):
+        Tokenizer(DAMAGED[damage][0])
+
+
+def test_the_package_is_handed_checked_fields_alone(monkeypatch):
+    import tokenizers
+
+    seen, real = [], tokenizers.Tokenizer
+
+    class Watched:
+        @staticmethod
+        def from_str(text):
+            seen.append(json.loads(text))
+            return real.from_str(text)
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Watched)
+    more = {"dropout": None, "ignore_merges": False, "end_of_word_suffix": "", "nonsuch": "x"}
+    text = edited(model=more, nonsuch={"a": 1}, post_processor={"type": "TemplateProcessing", "single": "?"},
+                  normalizer={"type": "Sequence", "normalizers": []})
+    tokenizer = Tokenizer(text)
+    assert tokenizer.encode("<think>Hello", special=True) == TOKENIZER.encode("<think>Hello", special=True)
+    assert len(seen) == 2
+    assert not any("nonsuch" in text for text in map(json.dumps, seen)) and not any(fields["post_processor"] for fields in seen)
+    assert [fields["model"]["merges"] for fields in seen] == [[list(pair) for pair in map(str.split, MERGES)]] * 2
+
+
+def test_merges_may_be_pairs_as_newer_files_have_them():
+    pairs = edited(model={"merges": [merge.split(" ") for merge in MERGES]})
+    assert Tokenizer(pairs).encode("def f(x): return 2026") == TOKENIZER.encode("def f(x): return 2026")
+
+
+def test_a_rule_that_cannot_be_read_is_refused():
+    broken = splits(SPLITS[0] | {"pattern": {"Regex": "("}}, SPLITS[3])
+    with pytest.raises(Refused, match="is no tokenizer.json .*Is it DeepSeek's"):
+        Tokenizer(broken)
+
+
+def test_a_tokenizer_that_would_lose_a_byte_is_refused(monkeypatch):
+    table = {id: TOKENIZER.token_bytes(id) for id in range(TOKENIZER.vocab_size)}
+    letter = VOCAB["é"]                       # the byte E9
+    monkeypatch.setattr("v4mini.text.tokenizer._tables", lambda _: (table | {letter: b"?"}, TOKENIZER.special, frozenset()))
+    with pytest.raises(Refused, match=r"expected decode\(encode\(text\)\) to be the text"):
+        Tokenizer(edited())
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
@@ -269,8 +373,12 @@ def test_a_missing_or_strange_file_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"^tokenizer: no file .*tokenizer\.json\. Name a tokenizer\.json or the folder"):
         Tokenizer.load(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Refused, match="^tokenizer: cannot read "):
+    with pytest.raises(Refused, match="^tokenizer: .*weights.safetensors: expected UTF-8 text"):
         Tokenizer.load(tmp_path / "weights.safetensors")
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a pipe"), ("/dev/zero", "a device")):
+        with pytest.raises(Refused, match=f"^tokenizer: expected a regular file, got .* which is {kind}"):
+            Tokenizer.load(path)
     with pytest.raises(Refused, match="^tokenizer: cannot read "):
         Tokenizer.load("bad\0name")
 

@@ -1,19 +1,20 @@
 """Text to token ids and back: a byte-level BPE read from a tokenizer.json, V4's or the bundled one.
 
 Encoding is the `tokenizers` package; decoding is a table of bytes per token, so that nothing is lost on the way.
-Not here: where a chat puts its special tokens, training a vocabulary (bpe.py).
+Not here: what a file may ask for (tokenizer_file.py), where a chat puts its special tokens, training a vocabulary (bpe.py).
 """
 
 import codecs
 import json
 import operator
+from functools import cached_property
 from pathlib import Path
 
 from v4mini.shapes import Refused
 from v4mini.text.marks import plain
 from v4mini.text.special import BOS, EOS
+from v4mini.text.tokenizer_file import byte_letters, check, for_package, read, with_added
 
-LARGEST_FILE = 256 * 2**20                      # bytes; V4's tokenizer.json has 6 MB
 SHOWN = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
@@ -21,25 +22,23 @@ class Tokenizer:
     """One vocabulary. `special` maps each special token's name to its id; BOS and EOS are never added unasked."""
 
     def __init__(self, text, source="tokenizer"):
-        fields = _parsed(text, source)
-        self._bytes, self.special, self._flagged = _tables(fields, source)
-        self._with_special = _engine(fields, source)
-        self._plain = _engine(fields | {"added_tokens": []}, source)
+        fields = check(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), source)
+        self._source = source
+        self._bytes, self.special, self._flagged = _tables(fields)
         for name in (BOS, EOS):
             if name not in self.special:
                 raise Refused(f"{source}: expected the special token {name}, got none of that name. Is it DeepSeek's tokenizer?")
-        moved = [name for name, id in self.special.items() if self._with_special.token_to_id(name) != id]
-        if moved:
-            raise Refused(f"{source}: the id of {moved[0]!r} is not the next free one. Was the file edited by hand?")
+        self._plain, self._added = _engine(for_package(fields), source), fields.added
         self.bos_id, self.eos_id = self.special[BOS], self.special[EOS]
-        self.vocab_size = max(self._bytes) + 1
+        self.vocab_size = len(self._bytes)
+        self._check_round_trip()
 
     @classmethod
     def load(cls, path):                        # -> Tokenizer
         """Read a tokenizer.json, or the one in a checkpoint's folder. Raises Refused."""
         path = Path(path)
         path = path / "tokenizer.json" if path.is_dir() else path
-        return cls(_read(path), f"tokenizer: {path}")
+        return cls(read(path), f"tokenizer: {path}")
 
     def encode(self, text, special=False):      # -> list of ids
         """Text to ids. Only with special=True does '<think>' in it become the token; otherwise it is seven letters.
@@ -50,7 +49,7 @@ class Tokenizer:
         if not isinstance(text, str):
             raise Refused(f"encode: expected text, got {type(text).__name__}. Pass a str; decode bytes as UTF-8 first.")
         engine = self._with_special if special else self._plain
-        return engine.encode(plain(text), add_special_tokens=False).ids
+        return _asked(lambda: engine.encode(plain(text), add_special_tokens=False).ids, f"{self._source} cannot split this text")
 
     def decode(self, ids, skip_special=False):  # -> text
         """Ids to text; bytes that are no UTF-8 become U+FFFD.
@@ -84,6 +83,16 @@ class Tokenizer:
             return f"⟨{raw.hex(' ')}⟩"
         return "".join(SHOWN.get(c, c if c.isprintable() else f"⟨{c.encode().hex(' ')}⟩") for c in text)
 
+    @cached_property
+    def _with_special(self):                    # made when it is asked for: a chat never does
+        fields = json.loads(self._plain.to_str())
+        return _engine(with_added(fields, self._added), self._source)
+
+    def _check_round_trip(self):                # every byte there is, and what no UTF-8 holds by its token alone
+        text = _every_byte()
+        if self.decode(self.encode(text)) != text or {bytes([n]) for n in range(256)} - set(self._bytes.values()):
+            raise Refused(f"{self._source}: expected decode(encode(text)) to be the text, got another one. Is it DeepSeek's?")
+
     def __repr__(self):
         return f"Tokenizer of {self.vocab_size:,} tokens, {len(self.special):,} of them special"
 
@@ -104,79 +113,30 @@ class StreamDecoder:
         return self._utf8.decode(b"", final=True)
 
 
-def byte_letters():                             # -> {letter: byte}
-    """The letters that stand for bytes in a tokenizer.json: printable bytes for themselves, the others from U+0100 on.
-
-    Source: GPT-2's encoder.py, bytes_to_unicode.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-def _read(path):                                # -> the file's text
-    try:
-        size = path.stat().st_size
-        text = path.read_text(encoding="utf-8") if size <= LARGEST_FILE else None
-    except FileNotFoundError:
-        raise Refused(f"tokenizer: no file {path}. Name a tokenizer.json or the folder that holds one.") from None
-    except (OSError, ValueError) as error:
-        raise Refused(f"tokenizer: cannot read {path}: {error}. Is it a tokenizer.json?") from None
-    if text is None:
-        raise Refused(f"tokenizer: expected a tokenizer.json, got {path} of {size:,} bytes. V4's has 6 million.")
-    return text
-
-
-def _parsed(text, source):                      # -> the file's fields, their types checked as far as they are used here
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{source} is not JSON ({error}). Was its download cut short?") from None
-    model = fields.get("model") if isinstance(fields, dict) else None
-    vocab = model.get("vocab") if isinstance(model, dict) else None
-    added = fields.get("added_tokens") if isinstance(fields, dict) else None
-    if not (isinstance(vocab, dict) and all(type(id) is int and id >= 0 for id in vocab.values())):
-        raise Refused(f"{source}: expected a vocabulary at model.vocab, got none. Is it a tokenizer.json?")
-    if not (isinstance(added, list) and all(isinstance(token, dict) and type(token.get("id")) is int and token["id"] >= 0
-                                            and isinstance(token.get("content"), str) for token in added)):
-        raise Refused(f"{source}: expected a list of {{id, content, ...}} at added_tokens, got something else. "
-                      "Is it a tokenizer.json?")
-    missing = byte_letters().keys() - vocab.keys()
-    if missing:
-        raise Refused(f"{source}: expected a byte-level vocabulary, got one that lacks {len(missing)} of 256 bytes. "
-                      "Is it DeepSeek's?")
-    return fields
-
-
-def _tables(fields, source):                    # -> {id: bytes}, {special name: id}, flagged ids
-    letters, table = byte_letters(), {}
-    added = fields["added_tokens"]
-    ordinary = fields["model"]["vocab"].items() - {(token["content"], token["id"]) for token in added}
-    for token, id in ordinary:
-        whole = all(letter in letters for letter in token)
-        table[id] = bytes(letters[letter] for letter in token) if whole else _utf8(token, source)
-    special = {token["content"]: token["id"] for token in added}
-    names = {id: _utf8(name, source) for name, id in special.items()}
-    if len(table) < len(ordinary) or len(names) < len(added) or table.keys() & names.keys():
-        raise Refused(f"{source}: two tokens share an id or a name. Was the file edited by hand?")
-    return table | names, special, frozenset(token["id"] for token in added if token.get("special"))
-
-
-def _utf8(token, source):
-    try:
-        return token.encode("utf-8")
-    except UnicodeEncodeError:
-        raise Refused(f"{source}: the token {token!r:.80} is no valid text. Was the file edited by hand?") from None
+def _tables(fields):                            # Fields -> {id: bytes}, {special name: id}, flagged ids
+    letters = byte_letters()
+    special = {token["content"]: token["id"] for token in fields.added}
+    table = {id: bytes(letters[letter] for letter in token) for token, id in fields.vocab.items() if token not in special}
+    table |= {id: name.encode() for name, id in special.items()}
+    return table, special, frozenset(token["id"] for token in fields.added if token["special"])
 
 
 def _engine(fields, source):
     from tokenizers import Tokenizer as Engine  # here, so that importing this file costs nothing
+
+    text = json.dumps(fields, ensure_ascii=False)
+    return _asked(lambda: Engine.from_str(text), f"{source} is no tokenizer.json")
+
+
+def _asked(question, what):                     # the package raises bare Exceptions; its panics are not even those
     try:
-        engine = Engine.from_str(json.dumps(fields, ensure_ascii=False))
-    except BaseException as error:              # the package raises bare Exceptions; its panics are not even those
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        return question()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
             raise
-        raise Refused(f"{source} is no tokenizer.json ({error!s:.200}). Is it DeepSeek's?") from None
-    engine.no_truncation()
-    engine.no_padding()
-    return engine
+        raise Refused(f"{what} ({str(error)[:200]}). Is it DeepSeek's tokenizer?") from None
+
+
+def _every_byte():                              # -> text whose UTF-8 holds every byte that UTF-8 can hold
+    return "".join(map(chr, (*range(0x800), *range(0x1000, 0xD000, 0x1000), 0xD7FF, 0xE000, 0xF000,
+                             *range(0x10000, 0x110000, 0x10000))))
