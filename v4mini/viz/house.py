@@ -8,12 +8,12 @@ FLOORS = (                  # from the roof down: what the floor is for, its roo
     ("which weight meets which operation", ("layers", "kernels")),
     ("the one list of operations", ("backend.py", "planning")),
     ("formulas, and where numbers come from", ("ops", "weights")),
-    ("the ground", ("numerics", "config.py", "shapes.py")),
+    ("the ground", ("numerics", "config", "shapes.py", "printable.py", "untrusted.py")),
 )
 GARDEN = ("text", "trace.py", "viz", "lessons", "cli/")
 
 
-def draw_house(ax, path=("config.py", "weights", "ops", "layers", "model.py", "inference")):
+def draw_house(ax, path=("config", "weights", "ops", "layers", "model.py", "inference")):
     """The floors as rows of boxes; the rooms that numbers walk through on their way to a word are filled."""
     for height, (purpose, rooms) in enumerate(reversed(FLOORS)):
         ax.text(-0.15, height + 0.4, purpose, ha="right", va="center", color=QUIET, fontsize=9.5)
@@ -22,9 +22,9 @@ def draw_house(ax, path=("config.py", "weights", "ops", "layers", "model.py", "i
     for place, room in enumerate(GARDEN):
         _box(ax, -2.25 + place * 1.5, -1.4, room, False, dashed=True)
     ax.text(-2.4, -1.0, "garden", ha="right", va="center", color=QUIET, fontsize=9.5)
-    ax.annotate("", (4.85, 0.1), (4.85, len(FLOORS) - 0.3), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2})
+    ax.annotate("", (4.85, 1.1), (4.85, len(FLOORS) - 0.3), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2})
     ax.text(5.0, len(FLOORS) / 2, "imports run\ndown only", va="center", color=INK)
-    ax.set(xlim=(-4.1, 6.4), ylim=(-1.6, len(FLOORS) + 0.1))
+    ax.set(xlim=(-4.1, 7.5), ylim=(-1.6, len(FLOORS) + 0.1))
     ax.axis("off")
 
 
@@ -33,4 +33,5 @@ def _box(ax, x, y, name, filled, dashed=False):
 
     ax.add_patch(FancyBboxPatch((x, y), 1.3, 0.75, boxstyle="round,pad=0,rounding_size=0.08", lw=1.4, ec=BLUE,
                                 fc=BLUE if filled else PAPER, ls="--" if dashed else "-"))
-    ax.text(x + 0.65, y + 0.37, name, ha="center", va="center", color=PAPER if filled else INK, family="monospace", fontsize=9.5)
+    ax.text(x + 0.65, y + 0.37, name, ha="center", va="center", color=PAPER if filled else INK, family="monospace",
+            fontsize=9.5 if len(name) < 11 else 7.5)
