@@ -14,14 +14,14 @@ def either_way(request, monkeypatch):
     """Small inputs run serial by themselves; without the threshold they take the parallel way."""
     if request.param == "parallel":
         for module in WITH_THRESHOLD:
-            monkeypatch.setattr(module, "SERIAL", 0)
+            monkeypatch.setattr(module, "PARALLEL_FROM", 0)
 
 
 @pytest.fixture
 def same_bits(monkeypatch):
     """same_bits(run): call it with one thread and with two, expect the same bits, return them."""
     for module in WITH_THRESHOLD:
-        monkeypatch.setattr(module, "SERIAL", 0)
+        monkeypatch.setattr(module, "PARALLEL_FROM", 0)
     before = numba.get_num_threads()
 
     def check(run):

@@ -28,7 +28,7 @@ def products_alone(a, b, first, n, out):
 
 @njit
 def turned(x, out):
-    vector.turn(x, out)
+    vector.transpose(x, out)
 
 
 def test_exp_is_right_to_two_units_in_the_last_place():
@@ -63,7 +63,7 @@ def test_a_product_does_not_depend_on_what_is_beside_it(normal):
 
 
 @pytest.mark.parametrize("n, m", [(0, 4), (1, 1), (16, 16), (33, 47), (160, 24)])
-def test_turning_moves_every_number_to_its_place(normal, n, m):
+def test_transposing_moves_every_number_to_its_place(normal, n, m):
     x, out = normal(n, m), np.full((m, 200), 7, np.float32)
     turned(x, out)
     np.testing.assert_array_equal(out[:, :n], x.T)

@@ -1,7 +1,7 @@
 """The Numba twin of each op worth one: same file name, same function, same arguments as in ops/ (muon.py, adamw.py: training/).
 
 How they are built, all of them:
-- A Python function at the door checks shapes (kernels read past the end without a word) and hands over one array type.
+- A Python function checks shapes (kernels read past the end without a word) and hands over one array type.
 - Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it.
 - Threads share outputs, never one sum: 1 or 2 threads, the same bits.
 - Scratch memory is taken once a thread or a call: large pieces come from the system and go back to it, page by page.

@@ -6,28 +6,28 @@ Not here: AdamW itself (training/adamw.py), float64, which runs there too.
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.shapes import Refused
 
-PIECE = 1 << 14                 # numbers a thread takes at a time
-SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
+NUMBERS_PER_THREAD = 1 << 14    # numbers a thread takes at a time
+PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 
 
 def update(values, gradient, mean, square, betas, size, unbias, shrink, eps):
     """Twin of training.adamw.update. Threads share out numbers."""
     for name, array in (("values", values), ("gradient", gradient), ("mean", mean), ("square", square)):
-        expect_shape(name, array, *values.shape)
+        check_shape(name, array, *values.shape)
         if array is not gradient and not (array.flags.carray and array.dtype == np.float32):
             raise Refused(f"{name}: expected a plain float32 array to write to, got {array.dtype} with strides {array.strides}.")
-    run = _some if values.size < SERIAL else _all
-    run(*(floats(array).reshape(-1) for array in (values, gradient, mean, square)),
+    run = _some if values.size < PARALLEL_FROM else _all
+    run(*(as_floats(array).reshape(-1) for array in (values, gradient, mean, square)),
         *map(float, (*betas, size, unbias, shrink, eps)))
 
 
 @njit(parallel=True, cache=True)
 def _all(values, gradient, mean, square, beta1, beta2, size, unbias, shrink, eps):
-    for piece in prange((len(values) + PIECE - 1) // PIECE):
-        some = slice(piece * PIECE, min(len(values), (piece + 1) * PIECE))
+    for chunk in prange((len(values) + NUMBERS_PER_THREAD - 1) // NUMBERS_PER_THREAD):
+        some = slice(chunk * NUMBERS_PER_THREAD, min(len(values), (chunk + 1) * NUMBERS_PER_THREAD))
         _some(values[some], gradient[some], mean[some], square[some], beta1, beta2, size, unbias, shrink, eps)
 
 

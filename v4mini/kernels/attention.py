@@ -1,4 +1,4 @@
-"""Twin of ops/attention.py: keys are read in tiles, and the softmax is corrected as larger logits turn up.
+"""Twin of ops/attention.py: keys are read in tiles, and the softmax is corrected when a larger logit is met.
 
 No array of tokens x entries exists at any time. The weights for traces stay with the op (attention_weights).
 Not here: projections and rotation (layers/attention.py).
@@ -7,15 +7,14 @@ Not here: projections and rotation (layers/attention.py).
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import expect_shape, floats, plain
-from v4mini.kernels.vector import add_products, exp, turn
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, transpose
 from v4mini.shapes import Refused
 
-TOKENS = 16                     # neighbours that share the keys of a tile
+TOKENS_PER_TILE = 16            # neighbours that share the keys of a tile
 TILE = 160                      # keys at a time: TOKENS - 1 + a window of 128 fit in one; rows a power of two apart would meet
                                 # in few sets of the cache
-LANES = 16
-SERIAL = 1 << 22                # multiply-adds: below, waking a second thread costs more than it saves
+PARALLEL_FROM = 1 << 22         # multiply-adds: below, waking a second thread costs more than it saves
 
 
 def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
@@ -24,7 +23,7 @@ def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None)
     entries may be any store with shape and rows by index (slices, int arrays) that give float32, such as a bf16 cache.
     """
     T, H, hd = q.shape
-    expect_shape("sink", sink, H, hint="Is it from another config?")
+    check_shape("sink", sink, H, hint="Is it from another config?")
     if rows.shape[1:] != (hd,) or len(rows) < T:
         raise Refused(f"rows: expected [S, {hd}] with S at least {T}, got {list(rows.shape)}. The last {T} are the tokens' own.")
     if window < 1:
@@ -33,11 +32,11 @@ def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None)
     out = np.empty((T, H, hd), np.float32)
     if not out.size:
         return out
-    inputs = floats(q), floats(rows), floats(sink), window, np.float32(scale).item(), entries, picks, visible
-    if q.size * (window + picks.shape[1] + len(entries) * (picks.size == 0)) < SERIAL:
+    inputs = as_floats(q), as_floats(rows), as_floats(sink), window, np.float32(scale).item(), entries, picks, visible
+    if q.size * (window + picks.shape[1] + len(entries) * (picks.size == 0)) < PARALLEL_FROM:
         _attend_block(*inputs, 0, T, 0, H, out)
     else:
-        parts = max(1, min(-(-get_num_threads() // -(-T // TOKENS)), -(-H // 4)))      # of the heads
+        parts = max(1, min(-(-get_num_threads() // -(-T // TOKENS_PER_TILE)), -(-H // 4)))  # of the heads
         _attend(*inputs, parts, out)
     return out
 
@@ -49,34 +48,34 @@ def _far(T, hd, entries, picks, visible):               # what is beyond the win
         raise Refused(f"entries: expected rows of {hd} numbers, got shape {list(entries.shape)}. Are they another layer's?")
     N = entries.shape[0]
     if picks is not None:
-        picks = plain(picks, np.int64)
-        expect_shape("picks", picks, T, *picks.shape[1:2])
+        picks = as_plain(picks, np.int64)
+        check_shape("picks", picks, T, *picks.shape[1:2])
         if picks.size and not (picks.min() >= -1 and picks.max() < N):
             raise Refused(f"picks: expected -1 to {N - 1}, got {picks.min()} to {picks.max()}. Are they another layer's?")
         entries, picks = _decoded_picks(entries, picks)
         return entries, picks, np.zeros(T, np.int64)
     visible = np.clip(np.asarray(visible, np.int64), 0, N)
-    expect_shape("visible", visible, T)
-    return floats(entries[: visible.max(initial=0)]), np.empty((T, 0), np.int64), visible
+    check_shape("visible", visible, T)
+    return as_floats(entries[: visible.max(initial=0)]), np.empty((T, 0), np.int64), visible
 
 
 def _decoded_picks(entries, picks):                     # a store gives the picked rows only
     if isinstance(entries, np.ndarray):
-        return floats(entries), picks
+        return as_floats(entries), picks
     ids, place = np.unique(picks, return_inverse=True)
     none = int(len(ids) > 0 and ids[0] < 0)             # -1 sorts first and stays -1
-    return floats(entries[ids[none:]]), plain(place.reshape(picks.shape) - none, np.int64)
+    return as_floats(entries[ids[none:]]), as_plain(place.reshape(picks.shape) - none, np.int64)
 
 
 @njit(parallel=True, cache=True)
 def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
     T, H, _ = q.shape
-    blocks = (T + TOKENS - 1) // TOKENS
+    blocks = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE
     for unit in prange(blocks * parts):
-        # later tokens see more entries: taking blocks from both ends in turn gives each thread as much
+        # later tokens see more entries: taking blocks alternately from both ends gives each thread as much
         block, part = unit // parts, unit % parts
         block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
-        a, b = block * TOKENS, min(T, (block + 1) * TOKENS)
+        a, b = block * TOKENS_PER_TILE, min(T, (block + 1) * TOKENS_PER_TILE)
         low, high = H * part // parts, H * (part + 1) // parts
         _attend_block(q, rows, sink, window, scale, entries, picks, visible, a, b, low, high, out)
 
@@ -89,7 +88,7 @@ def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, 
     T, _, hd = q.shape
     K = picks.shape[1]
     highest, total = np.empty((T, high - low), np.float32), np.empty((T, high - low), np.float32)
-    turned, logits = np.zeros((hd, TILE), np.float32), np.empty((high - low, TILE), np.float32)
+    keys_t, logits = np.zeros((hd, TILE), np.float32), np.empty((high - low, TILE), np.float32)
     span, picked = np.empty((T, 2), np.int64), np.empty((K, hd), np.float32)
     for t in range(start, stop):
         span[t, 1] = len(rows) - T + t + 1              # the window, up to the token's own row
@@ -99,14 +98,14 @@ def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, 
         for h in range(low, high):
             for d in range(hd):
                 out[t, h, d] = 0
-    _attend_span(q, rows, span, start, stop, low, high, scale, turned, logits, highest, total, out)
+    _attend_span(q, rows, span, start, stop, low, high, scale, keys_t, logits, highest, total, out)
     for t in range(start, stop):
         span[t, 0], span[t, 1] = 0, visible[t]
         if K:
             span[t, 1] = _gather(entries, picks[t], picked)
-            _attend_span(q, picked, span, t, t + 1, low, high, scale, turned, logits, highest, total, out)
+            _attend_span(q, picked, span, t, t + 1, low, high, scale, keys_t, logits, highest, total, out)
     if not K:
-        _attend_span(q, entries, span, start, stop, low, high, scale, turned, logits, highest, total, out)
+        _attend_span(q, entries, span, start, stop, low, high, scale, keys_t, logits, highest, total, out)
     for t in range(start, stop):
         for h in range(low, high):
             for d in range(hd):
@@ -125,35 +124,35 @@ def _gather(entries, picks, picked):                    # entries[picks] without
 
 
 @njit(cache=True)
-def _attend_span(q, keys, span, start, stop, low, high, scale, turned, logits, highest, total, sums):
+def _attend_span(q, keys, span, start, stop, low, high, scale, keys_t, logits, highest, total, sums):
     """Add keys span[t, 0] .. span[t, 1] - 1 to the softmax of each token t of start..stop, heads low..high."""
     first, last = span[start, 0], span[start, 1]
     for t in range(start, stop):
         first, last = min(first, span[t, 0]), max(last, span[t, 1])
     for tile in range(first, last, TILE):
         end = min(tile + TILE, last)
-        turn(keys[tile:end], turned)
+        transpose(keys[tile:end], keys_t)
         for t in range(start, stop):
             a, b = max(tile, span[t, 0]), min(end, span[t, 1])
             if a < b:
-                _add_keys(q[t, low:high], turned, a - tile, keys[a:b], scale, logits, highest[t], total[t], sums[t, low:high])
+                _add_keys(q[t, low:high], keys_t, a - tile, keys[a:b], scale, logits, highest[t], total[t], sums[t, low:high])
 
 
 @njit(cache=True, fastmath={"contract"})
-def _add_keys(q, turned, first, keys, scale, logits, highest, total, sums):
-    """One token: q [H, hd] meets n keys, turned in turned[:, first: first + n]. highest, total [H] and sums [H, hd] grow."""
+def _add_keys(q, keys_t, first, keys, scale, logits, highest, total, sums):
+    """One token: q [H, hd] meets n keys, transposed in keys_t[:, first: first + n]. highest, total [H] and sums [H, hd] grow."""
     H, n = len(q), len(keys)
-    full = min((n + LANES - 1) // LANES * LANES, TILE - first)         # whole vectors; what is beyond n is not looked at
+    full = min((n + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH, TILE - first)  # whole vectors; what is beyond n is not looked at
     # logits = q @ keys.T * scale
     for h in range(H):
         for j in range(full):
             logits[h, j] = np.float32(0)
-    add_products(q, turned[:, first: first + full], logits[:, :full])
+    add_products(q, keys_t[:, first: first + full], logits[:, :full])
     for h in range(H):
         row = logits[h]
         for j in range(n):
             row[j] *= np.float32(scale)
-        # when a larger logit turns up, what was summed so far shrinks
+        # when a larger logit is met, what was summed so far shrinks
         top = _highest(row, n)
         top = highest[h] if highest[h] > top else top
         shrink = exp(highest[h] - top)

@@ -17,7 +17,7 @@ class NumbaBackend(Backend):
 
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
-        packed = f"up to {linear.FEW} with packed weights (FP4 by {fp4.table_lookup() or 'bits, no AVX here'})"
+        packed = f"up to {linear.MAX_MATVEC_TOKENS} with packed weights (FP4 by {fp4.table_lookup() or 'bits, no AVX here'})"
         products = f"numpy (BLAS); one token, or {packed}: numba"
         mixing = "numba, its product numpy (BLAS)"
         return super().describe() | dict.fromkeys(NUMPY, "numpy") | {

@@ -6,29 +6,29 @@ Not here: the norm, rotation and rounding that follow (layers/compressor.py).
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
-SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
+PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 
 
 def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio, C] twice -> [n, D]
     """Twin of ops.compress.compress. Threads share out entries; nothing is concatenated."""
     T, C = kv.shape
-    expect_shape("score", score, T, C)
+    check_shape("score", score, T, C)
     if T % ratio or (overlap and C % 2):
         raise Refused(f"compress: expected whole blocks of {ratio} tokens and two halves of channels, got {list(kv.shape)}.")
     n, D = T // ratio, C // 2 if overlap else C
     out = np.empty((n, D), np.float32)
     if not overlap or previous is None:
         previous = np.empty((2, 0, C), np.float32)
-    before_kv, before_score = (floats(part) for part in previous)
+    before_kv, before_score = (as_floats(part) for part in previous)
     if len(before_kv):
-        expect_shape("previous kv", before_kv, ratio, C)
-        expect_shape("previous score", before_score, ratio, C)
-    run = _pool if kv.size < SERIAL else _pool_all
-    run(floats(kv), floats(score), ratio, before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
+        check_shape("previous kv", before_kv, ratio, C)
+        check_shape("previous score", before_score, ratio, C)
+    run = _pool if kv.size < PARALLEL_FROM else _pool_all
+    run(as_floats(kv), as_floats(score), ratio, before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
     return out
 
 

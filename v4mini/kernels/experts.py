@@ -8,27 +8,27 @@ import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels import packed
-from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
-SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
-ROWS = 16                       # rows a thread takes at a time
-COLUMNS = 64                    # columns of the sum a thread takes at a time: no two threads meet in one number
+PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
+ROWS_PER_THREAD = 16            # rows a thread takes at a time
+COLUMNS_PER_THREAD = 64         # columns of the sum a thread takes at a time: no two threads meet in one number
 
 
 def swiglu(gate, up, limit, weight=None):               # [T, inter] twice, [T] -> [T, inter]
     """Twin of ops.experts.swiglu; `weight` scales rows in the same pass. Threads share out rows."""
     T, inter = gate.shape
-    expect_shape("up", up, T, inter)
-    weight = np.ones(T, np.float32) if weight is None else floats(weight)
-    expect_shape("weight", weight, T)
+    check_shape("up", up, T, inter)
+    weight = np.ones(T, np.float32) if weight is None else as_floats(weight)
+    check_shape("weight", weight, T)
     out = np.empty((T, inter), np.float32)
     limit = np.float32(limit if limit > 0 else np.inf)
-    if out.size < SERIAL:
-        _swiglu(floats(gate), floats(up), float(limit), weight, out, 0, T)
+    if out.size < PARALLEL_FROM:
+        _swiglu(as_floats(gate), as_floats(up), float(limit), weight, out, 0, T)
     else:
-        _swiglu_all(floats(gate), floats(up), float(limit), weight, out)
+        _swiglu_all(as_floats(gate), as_floats(up), float(limit), weight, out)
     return out
 
 
@@ -40,26 +40,26 @@ def expert(x, w, limit, linear, weight=None):           # [T, D] -> [T, D]
 def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T, K] -> [T, D]
     """Twin of ops.experts.experts. Threads share out columns of the sum, so a token's experts add up in a fixed order."""
     (T, D), K = x.shape, chosen.shape[1]
-    expect_shape("chosen", chosen, T, K)
-    expect_shape("weights", weights, T, K)
+    check_shape("chosen", chosen, T, K)
+    check_shape("weights", weights, T, K)
     y = np.zeros((T, D), np.float32)
     if not chosen.size:
         return y
-    chosen, weights = plain(chosen, np.int64), floats(weights)
+    chosen, weights = as_plain(chosen, np.int64), as_floats(weights)
     if chosen.min() < 0 or chosen.max() >= len(pool):
         raise Refused(f"chosen: expected experts 0 to {len(pool) - 1}, got {chosen.min()} to {chosen.max()}.")
     starts, tokens, sorted_weights = _by_expert(chosen, weights, len(pool))
     for number in np.flatnonzero(np.diff(starts)):
         mine = slice(starts[number], starts[number + 1])
         z = expert(x[tokens[mine]], pool[number], limit, linear, sorted_weights[mine])
-        run = _add_rows if z.size < SERIAL else _add_rows_all
+        run = _add_rows if z.size < PARALLEL_FROM else _add_rows_all
         run(z, tokens[mine], y)
     return y
 
 
 def experts_of_one(x, chosen, weights, pool, limit, rounded):       # [1, D], [1, K] int, [1, K] -> [1, D]
     """The same for a single token, whose experts are read side by side: rounded(rows, weight) is the engine's way with inputs."""
-    expect_shape("weights", weights, 1, chosen.shape[1])
+    check_shape("weights", weights, 1, chosen.shape[1])
     order = np.argsort(chosen[0], kind="stable")
     mine = [pool[number] for number in chosen[0][order]]
     up = packed.matvecs([weight for own in mine for weight in (own.w1, own.w3)], rounded(x, mine[0].w1))       # [2 K, inter]
@@ -88,8 +88,8 @@ def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts
 
 @njit(parallel=True, cache=True)
 def _add_rows_all(z, tokens, y):                        # y[tokens] += z
-    for block in prange((y.shape[1] + COLUMNS - 1) // COLUMNS):
-        _add_columns(z, tokens, y, block * COLUMNS, min(y.shape[1], (block + 1) * COLUMNS))
+    for block in prange((y.shape[1] + COLUMNS_PER_THREAD - 1) // COLUMNS_PER_THREAD):
+        _add_columns(z, tokens, y, block * COLUMNS_PER_THREAD, min(y.shape[1], (block + 1) * COLUMNS_PER_THREAD))
 
 
 @njit(cache=True)
@@ -107,8 +107,8 @@ def _add_columns(z, tokens, y, start, stop):
 
 @njit(parallel=True, cache=True)
 def _swiglu_all(gate, up, limit, weight, out):
-    for block in prange((len(gate) + ROWS - 1) // ROWS):
-        _swiglu(gate, up, limit, weight, out, block * ROWS, min(len(gate), (block + 1) * ROWS))
+    for block in prange((len(gate) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _swiglu(gate, up, limit, weight, out, block * ROWS_PER_THREAD, min(len(gate), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True, error_model="numpy")

@@ -14,14 +14,14 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from v4mini.kernels.turns import in_turns
-from v4mini.kernels.vector import prefetch
+from v4mini.kernels.schedule import in_small_chunks
+from v4mini.kernels.vector import emit_prefetch
 from v4mini.numerics.e2m1 import TABLE
 
-ROWS = 16                       # rows a thread takes at a time
-SERIAL = 1 << 20                # bytes of weights: below, waking a second thread costs more than it saves
-AHEAD = 8192                    # bytes of codes to ask memory for in advance
-LANES = 16                      # bytes of one block of 32 weights; numbers of 32 bits in a register
+ROWS_PER_THREAD = 16            # rows a thread takes at a time
+PARALLEL_FROM = 1 << 20         # bytes of weights: below, waking a second thread costs more than it saves
+PREFETCH_BYTES = 8192           # bytes of codes to ask memory for in advance
+SIMD_WIDTH = 16                 # bytes of one block of 32 weights; numbers of 32 bits in a register
 REGISTER, STEP = 64, 128        # bytes, and weights in them
 PAIRS = TABLE[np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1)]     # [256, 2]: both values of every byte
 
@@ -29,7 +29,7 @@ PAIRS = TABLE[np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1)]     
 def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for each of m, float32 [m or 1, in] -> out [m, n]
     """out[i] = weights[i] @ x[i], or @ x[0] for all. Threads share out the rows of all: they are woken once, not m times."""
     by_table = table_lookup() is not None
-    few = config.DISABLE_JIT or sum(own.nbytes for own in codes) < SERIAL
+    few = config.DISABLE_JIT or sum(own.nbytes for own in codes) < PARALLEL_FROM
     x = _in_table_order(x) if by_table else _by_nibble(x)
     if few:
         run = _rows_by_table if by_table else _rows_by_bits
@@ -37,11 +37,11 @@ def matvecs(codes, scales, x, out):     # uint8 [n, in / 2] and [n, in / 32] for
             run(own, scale, x[i % len(x)], out[i], 0, out.shape[1])
     else:
         run = _matvecs_by_table if by_table else _matvecs_by_bits
-        in_turns(run, out.size // ROWS, _addresses(codes), _addresses(scales), codes[0].shape, x, out)
+        in_small_chunks(run, out.size // ROWS_PER_THREAD, _addresses(codes), _addresses(scales), codes[0].shape, x, out)
 
 
 def _by_nibble(x):                                      # [m, in] -> [m, 2, blocks, 16]: an even index lies in a low nibble
-    return np.ascontiguousarray(np.moveaxis(x.reshape(len(x), -1, LANES, 2), 3, 1))
+    return np.ascontiguousarray(np.moveaxis(x.reshape(len(x), -1, SIMD_WIDTH, 2), 3, 1))
 
 
 def _in_table_order(x):                                 # [m, in] -> [m, ceil(in / 128), 8, 16], zeros at the end
@@ -49,7 +49,7 @@ def _in_table_order(x):                                 # [m, in] -> [m, ceil(in
     steps = -(-x.shape[1] // STEP)
     padded = np.zeros((len(x), steps * STEP), np.float32)
     padded[:, : x.shape[1]] = x
-    return np.ascontiguousarray(padded.reshape(len(x), steps, LANES, 8).swapaxes(2, 3))
+    return np.ascontiguousarray(padded.reshape(len(x), steps, SIMD_WIDTH, 8).swapaxes(2, 3))
 
 
 def _addresses(arrays):                                 # -> uint64 [m]; a list of arrays would be unpacked at every call
@@ -59,7 +59,7 @@ def _addresses(arrays):                                 # -> uint64 [m]; a list 
 def decode(codes, scale, out):                          # uint8 [n, in / 2], [n, in / 32] -> out [n, in]
     """The weights themselves, bit for bit those of Matrix.rows. Threads share out rows."""
     n, blocks = scale.shape
-    _decode(codes.reshape(n, blocks, LANES), scale, PAIRS, out.reshape(n, blocks, LANES, 2))
+    _decode(codes.reshape(n, blocks, SIMD_WIDTH), scale, PAIRS, out.reshape(n, blocks, SIMD_WIDTH, 2))
 
 
 @functools.cache
@@ -83,21 +83,21 @@ def _bytes_at(typingctx, address):
 @njit(parallel=True, cache=True)
 def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (n, in / 2), [m or 1, 2, B, 16] -> out [m, n]
     n, width = shape
-    units = (n + ROWS - 1) // ROWS
+    units = (n + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD
     for unit in prange(len(codes) * units):
-        i, start = unit // units, unit % units * ROWS
-        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // LANES))
-        _rows_by_bits(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS))
+        i, start = unit // units, unit % units * ROWS_PER_THREAD
+        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // SIMD_WIDTH))
+        _rows_by_bits(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS_PER_THREAD))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _rows_by_bits(codes, scale, x, out, start, stop):
     even, odd = x
     for r in range(start, stop):
-        blocks, total = codes[r].reshape(len(even), LANES), np.float32(0)
+        blocks, total = codes[r].reshape(len(even), SIMD_WIDTH), np.float32(0)
         for b in range(len(even)):
             row, low, high, part = blocks[b], even[b], odd[b], np.float32(0)
-            for i in range(LANES):
+            for i in range(SIMD_WIDTH):
                 part += _e2m1(row[i] & 15) * low[i] + _e2m1(row[i] >> 4) * high[i]
             total += part * _ue8m0(scale[r, b])
         out[r] = total
@@ -109,7 +109,7 @@ def _decode(codes, scale, pairs, out):                  # uint8 [n, B, 16], [n, 
     for r in prange(n):
         for b in range(blocks):
             row, values, factor = codes[r, b], out[r, b], _ue8m0(scale[r, b])
-            for i in range(LANES):
+            for i in range(SIMD_WIDTH):
                 values[i, 0] = pairs[row[i], 0] * factor
                 values[i, 1] = pairs[row[i], 1] * factor
 
@@ -135,17 +135,17 @@ def _e2m1(code):
 # ---- the fast kernel ----
 
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
-NUMBERS, WORDS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
+NUMBERS, WORDS = ir.VectorType(F32, SIMD_WIDTH), ir.VectorType(I32, SIMD_WIDTH)
 
 
 @njit(parallel=True, cache=True)
 def _matvecs_by_table(codes, scales, shape, x, out):    # addresses [m] twice, (n, in / 2), [m or 1, S, 8, 16] -> out [m, n]
     n, width = shape
-    units = (n + ROWS - 1) // ROWS
+    units = (n + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD
     for unit in prange(len(codes) * units):
-        i, start = unit // units, unit % units * ROWS
-        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // LANES))
-        _rows_by_table(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS))
+        i, start = unit // units, unit % units * ROWS_PER_THREAD
+        own, scale = carray(_bytes_at(codes[i]), (n, width)), carray(_bytes_at(scales[i]), (n, width // SIMD_WIDTH))
+        _rows_by_table(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS_PER_THREAD))
 
 
 @njit(cache=True)
@@ -175,13 +175,13 @@ def _two_rows(typingctx, codes0, codes1, scale0, scale1, x):
         arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args)]
         steps = cgutils.unpack_tuple(builder, arrays[4].shape)[0]
         codes, scales, x = [a.data for a in arrays[:2]], [a.data for a in arrays[2:4]], arrays[4].data
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(NUMBERS, [0.0] * LANES)) for _ in range(2)]
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(NUMBERS, [0.0] * SIMD_WIDTH)) for _ in range(2)]
         with cgutils.for_range(builder, steps) as loop:
             first = builder.mul(loop.index, steps.type(8))
             theirs = [_load(builder, x, builder.add(first, steps.type(place)), NUMBERS, 4) for place in range(8)]
             for own, scale, total in zip(codes, scales, totals):
-                ahead = builder.add(builder.mul(loop.index, steps.type(REGISTER)), steps.type(AHEAD))
-                prefetch(builder, cgutils.pointer_add(builder, own, ahead))
+                ahead = builder.add(builder.mul(loop.index, steps.type(REGISTER)), steps.type(PREFETCH_BYTES))
+                emit_prefetch(builder, cgutils.pointer_add(builder, own, ahead))
                 eights, part = _load(builder, own, loop.index, WORDS, 1), None
                 for place in range(4):                  # each number of 32 bits holds eight weights
                     low, high = _look_up(builder, builder.lshr(eights, _all(I32, 4 * place)))
@@ -198,11 +198,11 @@ def _factors(builder, scale):                           # 4 bytes -> 4 powers of
     four = ir.VectorType(I32, 4)
     bits, least = builder.shl(builder.zext(scale, four), ir.Constant(four, [23] * 4)), ir.Constant(four, [1 << 22] * 4)
     bits = builder.select(builder.icmp_unsigned(">", bits, least), bits, least)
-    return builder.bitcast(builder.shuffle_vector(bits, bits, ir.Constant(WORDS, [i // 4 for i in range(LANES)])), NUMBERS)
+    return builder.bitcast(builder.shuffle_vector(bits, bits, ir.Constant(WORDS, [i // 4 for i in range(SIMD_WIDTH)])), NUMBERS)
 
 
 def _all(kind, value):                                  # a constant vector
-    return ir.Constant(ir.VectorType(kind, LANES), [value] * LANES)
+    return ir.Constant(ir.VectorType(kind, SIMD_WIDTH), [value] * SIMD_WIDTH)
 
 
 def _load(builder, data, index, kind, align):           # element `index` of an array of vectors
@@ -215,7 +215,7 @@ def _fma(builder, a, b, c):                             # a * b + c, in one step
 
 def _look_up(builder, codes):                           # 16 x i32 -> the weights of their lowest 4 bits, and of bits 16 to 19
     if table_lookup() == "avx512bw":                    # 32 words of 16 bits at once, as bf16. A fifth bit of each counts: so the
-        words = ir.VectorType(I16, 2 * LANES)           # table stands there twice
+        words = ir.VectorType(I16, 2 * SIMD_WIDTH)      # table stands there twice
         table = ir.Constant(words, 2 * (TABLE.view(np.uint32) >> 16).tolist())
         pair = _call(builder, "llvm.x86.avx512.permvar.hi.512", words, [table, builder.bitcast(codes, words)])
         pair = builder.bitcast(pair, WORDS)
@@ -225,11 +225,11 @@ def _look_up(builder, codes):                           # 16 x i32 -> the weight
 
 
 def _magnitudes(builder, codes):                        # eight of them by the lowest three bits, the sign by the fourth
-    table = ir.Constant(ir.VectorType(F32, LANES // 2), [float(value) for value in TABLE[:8]])
+    table = ir.Constant(ir.VectorType(F32, SIMD_WIDTH // 2), [float(value) for value in TABLE[:8]])
     order = [ir.Constant(ir.VectorType(I32, 8), list(range(start, start + 8))) for start in (0, 8)]
     halves = [builder.shuffle_vector(codes, codes, o) for o in order]
     found = [_call(builder, "llvm.x86.avx2.permps", table.type, [table, half]) for half in halves]
-    sizes = builder.shuffle_vector(*found, ir.Constant(WORDS, list(range(LANES))))
+    sizes = builder.shuffle_vector(*found, ir.Constant(WORDS, list(range(SIMD_WIDTH))))
     sign = builder.shl(builder.lshr(codes, _all(I32, 3)), _all(I32, 31))
     return builder.bitcast(builder.xor(builder.bitcast(sizes, codes.type), sign), sizes.type)
 
@@ -240,7 +240,7 @@ def _call(builder, name, result, args):
 
 
 def _sum(builder, x):                                   # of all lanes, by halves
-    width = LANES
+    width = SIMD_WIDTH
     while width > 1:
         width //= 2
         order = [ir.Constant(ir.VectorType(I32, width), list(range(start, start + width))) for start in (0, width)]

@@ -14,23 +14,23 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from v4mini.kernels.turns import in_turns
-from v4mini.kernels.vector import prefetch
+from v4mini.kernels.schedule import in_small_chunks
+from v4mini.kernels.vector import emit_prefetch
 from v4mini.numerics.matrix import TILE
 
-ROWS = 32                       # rows a thread takes at a time
-SERIAL = 3 << 20                # bytes of weights: below, waking a second thread costs more than it saves
-AHEAD = 8192                    # bytes of codes to ask memory for in advance
-LANES = 32
+ROWS_PER_THREAD = 32            # rows a thread takes at a time
+PARALLEL_FROM = 3 << 20         # bytes of weights: below, waking a second thread costs more than it saves
+PREFETCH_BYTES = 8192           # bytes of codes to ask memory for in advance
+SIMD_WIDTH = 32
 
 
 def matvec(codes, scale, first, x, out):    # int8 [n, in], uint8 [.., ceil(in / 128)], row first + r, [G, in] -> out [n]
     """out = weights @ x; of G groups of n / G rows each meets its own x. Threads share out rows."""
     rows, all_ = (_rows_by_half, _matvec_by_half) if half_floats() else (_rows_by_bits, _matvec_by_bits)
-    if codes.nbytes < SERIAL:
+    if codes.nbytes < PARALLEL_FROM:
         rows(codes, scale, first, x, out, 0, len(out))
     else:
-        in_turns(all_, len(out) // ROWS, codes, scale, first, x, out)
+        in_small_chunks(all_, len(out) // ROWS_PER_THREAD, codes, scale, first, x, out)
 
 
 @functools.cache
@@ -53,8 +53,8 @@ def decode(codes, scale, first, out):                   # int8 [n, in], ..., row
 
 @njit(parallel=True, cache=True)
 def _matvec_by_bits(codes, scale, first, x, out):
-    for block in prange((len(codes) + ROWS - 1) // ROWS):
-        _rows_by_bits(codes, scale, first, x, out, block * ROWS, min(len(codes), (block + 1) * ROWS))
+    for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _rows_by_bits(codes, scale, first, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True)
@@ -118,14 +118,14 @@ I8, I16, I32, F16, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.HalfT
 
 @njit(parallel=True, cache=True)
 def _matvec_by_half(codes, scale, first, x, out):
-    for block in prange((len(codes) + ROWS - 1) // ROWS):
-        _rows_by_half(codes, scale, first, x, out, block * ROWS, min(len(codes), (block + 1) * ROWS))
+    for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _rows_by_half(codes, scale, first, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True)
 def _rows_by_half(codes, scale, first, x, out, start, stop):
     scaled, of, rows = np.empty(x.shape[1], np.float32), (-1, -1), len(codes) // len(x)
-    r, whole = start, len(scaled) // LANES * LANES
+    r, whole = start, len(scaled) // SIMD_WIDTH * SIMD_WIDTH
     while r < stop:
         if _place(r, first, rows) != of:
             of = _place(r, first, rows)
@@ -147,17 +147,17 @@ def _two_rows(typingctx, codes0, codes1, x):
     def generate(context, builder, sig, args):
         arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args)]
         length, = cgutils.unpack_tuple(builder, arrays[2].shape)
-        numbers, bytes_ = ir.VectorType(F32, LANES), ir.VectorType(I8, LANES)
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(numbers, [0.0] * LANES)) for _ in range(2)]
-        nothing = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+        numbers, bytes_ = ir.VectorType(F32, SIMD_WIDTH), ir.VectorType(I8, SIMD_WIDTH)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(numbers, [0.0] * SIMD_WIDTH)) for _ in range(2)]
+        nothing = ir.Constant(ir.VectorType(ir.IntType(1), SIMD_WIDTH), [0] * SIMD_WIDTH)
         broken = [cgutils.alloca_once_value(builder, nothing) for _ in range(2)]
         pair = builder.shl(length, length.type(1))      # whole pairs of rows ahead, since this pair's own bytes come anyway
-        pairs_ahead = builder.mul(pair, builder.udiv(builder.add(pair, length.type(AHEAD - 1)), pair))
-        with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
+        pairs_ahead = builder.mul(pair, builder.udiv(builder.add(pair, length.type(PREFETCH_BYTES - 1)), pair))
+        with cgutils.for_range(builder, builder.udiv(length, length.type(SIMD_WIDTH))) as loop:
             theirs = _load(builder, arrays[2].data, loop.index, numbers, 4)
             for array, total, bad in zip(arrays, totals, broken):
-                ahead = builder.add(builder.mul(loop.index, length.type(LANES)), pairs_ahead)
-                prefetch(builder, cgutils.pointer_add(builder, array.data, ahead))
+                ahead = builder.add(builder.mul(loop.index, length.type(SIMD_WIDTH)), pairs_ahead)
+                emit_prefetch(builder, cgutils.pointer_add(builder, array.data, ahead))
                 codes = _load(builder, array.data, loop.index, bytes_, 1)
                 product = builder.fmul(_widened(builder, codes), theirs, flags=("contract",))
                 builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
@@ -169,9 +169,9 @@ def _two_rows(typingctx, codes0, codes1, x):
 
 
 def _widened(builder, codes):                           # vector of int8 -> float32, 2^8 times too small
-    wide = builder.shl(builder.sext(codes, ir.VectorType(I16, LANES)), _all(I16, 7))
-    half = builder.bitcast(builder.and_(wide, _all(I16, 0xBF80 - 0x10000)), ir.VectorType(F16, LANES))
-    return builder.fpext(half, ir.VectorType(F32, LANES))
+    wide = builder.shl(builder.sext(codes, ir.VectorType(I16, SIMD_WIDTH)), _all(I16, 7))
+    half = builder.bitcast(builder.and_(wide, _all(I16, 0xBF80 - 0x10000)), ir.VectorType(F16, SIMD_WIDTH))
+    return builder.fpext(half, ir.VectorType(F32, SIMD_WIDTH))
 
 
 def _is_nan(builder, codes):                            # 0x7F, with either sign; as a half it would be a number
@@ -179,19 +179,19 @@ def _is_nan(builder, codes):                            # 0x7F, with either sign
 
 
 def _finish(builder, total, bad):                       # the sum of all lanes, times 2^8; NaN if any code was
-    width = LANES
+    width = SIMD_WIDTH
     while width > 1:
         width //= 2
         order = [ir.Constant(ir.VectorType(I32, width), list(range(start, start + width))) for start in (0, width)]
         a, b = (builder.shuffle_vector(total, total, o) for o in order)
         total = builder.fadd(a, b)
     sum_ = builder.fmul(builder.extract_element(total, I32(0)), ir.Constant(F32, 256.0))
-    any_ = builder.icmp_unsigned("!=", builder.bitcast(bad, ir.IntType(LANES)), ir.IntType(LANES)(0))
+    any_ = builder.icmp_unsigned("!=", builder.bitcast(bad, ir.IntType(SIMD_WIDTH)), ir.IntType(SIMD_WIDTH)(0))
     return builder.select(any_, ir.Constant(F32, float("nan")), sum_)
 
 
 def _all(kind, value):                                  # a constant vector
-    return ir.Constant(ir.VectorType(kind, LANES), [value] * LANES)
+    return ir.Constant(ir.VectorType(kind, SIMD_WIDTH), [value] * SIMD_WIDTH)
 
 
 def _load(builder, data, index, kind, align):           # element `index` of an array of vectors

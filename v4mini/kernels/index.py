@@ -8,16 +8,15 @@ Not here: attention itself (attention.py).
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import add_products, turn
+from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, transpose
 from v4mini.ops import index as numpy_index
 
-TOKENS = 16                     # neighbours that share the keys of a tile
+TOKENS_PER_TILE = 16            # neighbours that share the keys of a tile
 TILE = 112                      # keys at a time: what was asked of memory meanwhile arrives; rows a power of two apart would meet
                                 # in few sets of the cache
 AT_ONCE = 1 << 16               # keys decoded at a time from a store that is not float32
-LANES = 16
-SERIAL = 1 << 22                # multiply-adds: below, waking a second thread costs more than it saves
+PARALLEL_FROM = 1 << 22         # multiply-adds: below, waking a second thread costs more than it saves
 LOWEST, HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
 
 
@@ -28,33 +27,33 @@ def index_topk(q, keys, weights, visible, k):           # ..., [T] int, int -> [
     """
     T, Hi, di = q.shape
     N = keys.shape[0]
-    expect_shape("weights", weights, T, Hi)
-    expect_shape("visible", visible, T)
-    expect_shape("keys", keys, N, di, hint="Are they another layer's?")
+    check_shape("weights", weights, T, Hi)
+    check_shape("visible", visible, T)
+    check_shape("keys", keys, N, di, hint="Are they another layer's?")
     k = min(int(k), N)
     out = np.empty((T, k), np.int64)
     if not out.size:
         return out
-    q, weights, visible = floats(q), floats(weights), np.clip(np.asarray(visible, np.int64), 0, N)
+    q, weights, visible = as_floats(q), as_floats(weights), np.clip(np.asarray(visible, np.int64), 0, N)
     has_nan = np.zeros(T, np.bool_)
     found = [_candidates(q, part, start, weights, visible, k, has_nan) for start, part in _slices(keys, int(visible.max()))]
     scores, entries, counts = found[0] if len(found) == 1 else (np.concatenate(parts, axis=1) for parts in zip(*found))
     _merge(scores, entries, counts, out)
     if has_nan.any():                                   # a score that is no number ranks below entries not yet visible: rare, so
         t = np.flatnonzero(has_nan)                     # the formula itself says what to do
-        out[t] = numpy_index.index_topk(q[t], floats(keys[:]), weights[t], visible[t], k)
+        out[t] = numpy_index.index_topk(q[t], as_floats(keys[:]), weights[t], visible[t], k)
     return out
 
 
 def _slices(keys, stop):                                # -> (first entry, float32 [n, di]), at least one
     if isinstance(keys, np.ndarray):
-        return [(0, floats(keys[:stop]))]
-    return ((start, floats(keys[start: min(stop, start + AT_ONCE)])) for start in range(0, max(1, stop), AT_ONCE))
+        return [(0, as_floats(keys[:stop]))]
+    return ((start, as_floats(keys[start: min(stop, start + AT_ONCE)])) for start in range(0, max(1, stop), AT_ONCE))
 
 
 def _candidates(q, keys, first, weights, visible, k, has_nan):
-    T, blocks, tiles = len(q), -(-len(q) // TOKENS), -(-len(keys) // TILE)
-    few = q.size * len(keys) < SERIAL
+    T, blocks, tiles = len(q), -(-len(q) // TOKENS_PER_TILE), -(-len(keys) // TILE)
+    few = q.size * len(keys) < PARALLEL_FROM
     parts = 1 if few else max(1, min(-(-get_num_threads() // blocks), tiles))          # ranges of keys
     found = np.empty((T, parts, k), np.int32), np.empty((T, parts, k), np.int64), np.empty((T, parts), np.int64)
     if few:
@@ -67,12 +66,12 @@ def _candidates(q, keys, first, weights, visible, k, has_nan):
 @njit(parallel=True, cache=True)
 def _scan_all(q, keys, first, weights, visible, scores, entries, counts, has_nan):
     T, parts = counts.shape
-    blocks, tiles = (T + TOKENS - 1) // TOKENS, (len(keys) + TILE - 1) // TILE
+    blocks, tiles = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE, (len(keys) + TILE - 1) // TILE
     for unit in prange(blocks * parts):
-        # later tokens see more entries: taking blocks from both ends in turn gives each thread as much
+        # later tokens see more entries: taking blocks alternately from both ends gives each thread as much
         block, part = unit // parts, unit % parts
         block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
-        a, b = block * TOKENS, min(T, (block + 1) * TOKENS)
+        a, b = block * TOKENS_PER_TILE, min(T, (block + 1) * TOKENS_PER_TILE)
         low, high = tiles * part // parts * TILE, min(len(keys), tiles * (part + 1) // parts * TILE)
         _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entries, counts, has_nan)
 
@@ -86,7 +85,7 @@ def _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entri
     """
     _, Hi, di = q.shape
     k, room = scores.shape[2], 2 * scores.shape[2] + TILE
-    turned, products = np.zeros((di, TILE), np.float32), np.empty((Hi, TILE), np.float32)
+    keys_t, products = np.zeros((di, TILE), np.float32), np.empty((Hi, TILE), np.float32)
     score, ranks = np.empty(TILE, np.float32), np.empty(TILE, np.int32)
     held, ids = np.empty((b - a, room), np.int32), np.empty((b - a, room), np.int64)
     bar, last = np.empty(b - a, np.int32), 0
@@ -94,11 +93,11 @@ def _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entri
         bar[t - a], counts[t, part], last = LOWEST, 0, max(last, visible[t] - first)
     for start in range(low, min(high, last), TILE):
         stop = min(start + TILE, high)
-        turn(keys[start:stop], turned)
+        transpose(keys[start:stop], keys_t)
         for t in range(a, b):
             m = min(stop, visible[t] - first) - start
             if m > 0:
-                _scores(q[t], turned, weights[t], products, score)
+                _scores(q[t], keys_t, weights[t], products, score)
                 has_nan[t] |= _rank_all(score, m, ranks)
                 n = _sift(ranks, m, first + start, bar[t - a], held[t - a], ids[t - a], counts[t, part])
                 if n > 2 * k:
@@ -112,14 +111,14 @@ def _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entri
 
 
 @njit(cache=True, fastmath={"contract"})
-def _scores(q, turned, weights, products, score):
+def _scores(q, keys_t, weights, products, score):
     """One token's scores of a whole tile, always all of it: then a score does not depend on where ranges begin."""
     H = len(q)
     # products = q @ keys.T
     for h in range(H):
         for j in range(TILE):
             products[h, j] = np.float32(0)
-    add_products(q, turned, products)
+    add_products(q, keys_t, products)
     # score = weights @ relu(products)
     for j in range(TILE):
         score[j] = np.float32(0)
@@ -147,12 +146,12 @@ def _rank_all(score, m, ranks):                         # -> is one of the first
 
 @njit(cache=True)
 def _sift(ranks, m, first, bar, held, ids, n):          # -> n, how many candidates there are now
-    for group in range(0, m, LANES):                    # most hold nothing good enough, and one look at 16 tells
+    for group in range(0, m, SIMD_WIDTH):               # most hold nothing good enough, and one look at 16 tells
         best = LOWEST
-        for j in range(group, group + LANES):
+        for j in range(group, group + SIMD_WIDTH):
             best = ranks[j] if ranks[j] > best else best
         if best > bar:
-            for j in range(group, group + LANES):
+            for j in range(group, group + SIMD_WIDTH):
                 if ranks[j] > bar:
                     held[n], ids[n] = ranks[j], first + j
                     n += 1

@@ -8,7 +8,7 @@ import numpy as np
 from v4mini.kernels import packed
 from v4mini.shapes import Refused
 
-FEW = 4                         # up to so many tokens packed weights are read directly, once a token
+MAX_MATVEC_TOKENS = 4           # up to so many tokens packed weights are read directly, once a token
 BLOCK = 1 << 20                 # numbers decoded at a time: 4 MiB, which stay in the cache until BLAS has read them
 
 
@@ -29,7 +29,7 @@ def grouped_linear(x, weight, groups):                  # [T, G * in], Matrix [G
         raise Refused(f"{weight.name}: expected {groups} groups of {width} numbers, got rows of {x.shape[1]}. "
                       "Is it from another config?")
     z = np.empty((T, groups * rows), np.float32)
-    if T <= FEW and not packed.is_dense(weight):
+    if T <= MAX_MATVEC_TOKENS and not packed.is_dense(weight):
         for t in range(T):
             packed.matvec(weight, x[t].reshape(groups, width), z[t])
         return z
@@ -46,7 +46,7 @@ def _product(x, weight, first, out):                    # [T, in], weight's rows
             packed.dense_matvec(dense, x[0], out[0])
         else:
             np.matmul(x, dense.T, out=out)
-    elif T <= FEW:
+    elif T <= MAX_MATVEC_TOKENS:
         for t in range(T):
             packed.matvec(weight, x[t: t + 1], out[t])
     else:

@@ -8,59 +8,58 @@ import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels import packed
-from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import exp, set_products, turn
+from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products, transpose
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
-LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
-WHOLE = 16                      # mixing products are rounded up to whole vectors
-SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
+MAX_SINKHORN_TOKENS = 64        # tokens at most, whose Sinkhorn steps run side by side in vector registers
+PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 
 
 def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
     """Twin of ops.mix.hc_pre. [T, M, D], ... -> u [T, D], post [T, M], comb [T, M, M]. Threads share out tokens."""
     T, M, D = streams.shape
-    expect_shape("hc fn", fn, (2 + M) * M, M * D, hint="Is it from another config?")
-    expect_shape("hc base", base, (2 + M) * M, hint="Is it from another config?")
-    expect_shape("hc scale", scale, 3, hint="Is it from another config?")
+    check_shape("hc fn", fn, (2 + M) * M, M * D, hint="Is it from another config?")
+    check_shape("hc base", base, (2 + M) * M, hint="Is it from another config?")
+    check_shape("hc scale", scale, 3, hint="Is it from another config?")
     u, post, comb = (np.empty(shape, np.float32) for shape in ((T, D), (T, M), (T, M, M)))
-    given, settings = (floats(base), floats(scale)), (iters, np.float32(eps).item(), np.float32(norm_eps).item())
-    streams = floats(streams)
+    given, settings = (as_floats(base), as_floats(scale)), (iters, np.float32(eps).item(), np.float32(norm_eps).item())
+    streams = as_floats(streams)
     flat = streams.reshape(T, M * D)
-    if streams.size < SERIAL:
+    if streams.size < PARALLEL_FROM:
         _pre(streams, _logits(flat, fn), *given, *settings, u, post, comb)
     else:
-        _pre_all(streams, flat, floats(fn), *given, *settings, u, post, comb)
+        _pre_all(streams, flat, as_floats(fn), *given, *settings, u, post, comb)
     return u, post, comb
 
 
 def hc_post(y, streams, post, comb):                    # [T, D], [T, M, D], [T, M], [T, M, M] -> [T, M, D]
     """Twin of ops.mix.hc_post. Threads share out tokens."""
     T, M, D = streams.shape
-    expect_shape("y", y, T, D)
-    expect_shape("post", post, T, M)
-    expect_shape("comb", comb, T, M, M)
+    check_shape("y", y, T, D)
+    check_shape("post", post, T, M)
+    check_shape("comb", comb, T, M, M)
     out = np.empty((T, M, D), np.float32)
-    run = _post if out.size < SERIAL else _post_all
-    run(floats(y), floats(streams), floats(post), floats(comb), out)
+    run = _post if out.size < PARALLEL_FROM else _post_all
+    run(as_floats(y), as_floats(streams), as_floats(post), as_floats(comb), out)
     return out
 
 
 def hc_head(streams, fn, base, scale, eps, norm_eps):   # [T, M, D] -> [T, D]
     """Twin of ops.mix.hc_head. Threads share out tokens."""
     T, M, D = streams.shape
-    expect_shape("hc fn", fn, M, M * D, hint="Is it from another config?")
-    expect_shape("hc base", base, M, hint="Is it from another config?")
-    expect_shape("hc scale", scale, 1, hint="Is it from another config?")
-    u, streams, base, scale = np.empty((T, D), np.float32), floats(streams), floats(base), floats(scale)
-    run = _head if streams.size < SERIAL else _head_all
+    check_shape("hc fn", fn, M, M * D, hint="Is it from another config?")
+    check_shape("hc base", base, M, hint="Is it from another config?")
+    check_shape("hc scale", scale, 1, hint="Is it from another config?")
+    u, streams, base, scale = np.empty((T, D), np.float32), as_floats(streams), as_floats(base), as_floats(scale)
+    run = _head if streams.size < PARALLEL_FROM else _head_all
     run(streams, _logits(streams.reshape(T, M * D), fn), base, scale, eps, norm_eps, u)
     return u
 
 
 def _logits(flat, fn):                                  # [T, M D], [n, M D] -> [T, n], before the norm
     if len(flat) != 1:
-        return flat @ floats(fn).T
+        return flat @ as_floats(fn).T
     logits = np.empty((1, len(fn)), np.float32)
     packed.dense_matvec(fn, flat[0], logits[0])
     return logits
@@ -69,13 +68,13 @@ def _logits(flat, fn):                                  # [T, M D], [n, M D] -> 
 @njit(parallel=True, cache=True)
 def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb):
     T, n = len(streams), len(fn)
-    turned = np.zeros((fn.shape[1], (n + WHOLE - 1) // WHOLE * WHOLE), np.float32)
-    turn(fn, turned)
-    step = max(WHOLE, min(LANES, BLOCK // fn.shape[1] // WHOLE * WHOLE))
+    fn_t = np.zeros((fn.shape[1], (n + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
+    transpose(fn, fn_t)
+    step = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // fn.shape[1] // SIMD_WIDTH * SIMD_WIDTH))
     for block in prange((T + step - 1) // step):
         a, b = block * step, min(T, (block + 1) * step)
-        logits = np.empty((b - a, turned.shape[1]), np.float32)
-        set_products(flat[a:b], turned, logits)
+        logits = np.empty((b - a, fn_t.shape[1]), np.float32)
+        set_products(flat[a:b], fn_t, logits)
         _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
 
 
@@ -162,8 +161,8 @@ def _scale_columns(comb, sums, eps):                    # comb = comb / (comb.su
 @njit(parallel=True, cache=True)
 def _post_all(y, streams, post, comb, out):
     T = len(y)
-    for block in prange((T + LANES - 1) // LANES):
-        a, b = block * LANES, min(T, (block + 1) * LANES)
+    for block in prange((T + MAX_SINKHORN_TOKENS - 1) // MAX_SINKHORN_TOKENS):
+        a, b = block * MAX_SINKHORN_TOKENS, min(T, (block + 1) * MAX_SINKHORN_TOKENS)
         _post(y[a:b], streams[a:b], post[a:b], comb[a:b], out[a:b])
 
 
@@ -185,8 +184,8 @@ def _post(y, streams, post, comb, out):                 # [T, D], [T, M, D], [T,
 @njit(parallel=True, cache=True)
 def _head_all(streams, logits, base, scale, eps, norm_eps, u):
     T = len(streams)
-    for block in prange((T + LANES - 1) // LANES):
-        a, b = block * LANES, min(T, (block + 1) * LANES)
+    for block in prange((T + MAX_SINKHORN_TOKENS - 1) // MAX_SINKHORN_TOKENS):
+        a, b = block * MAX_SINKHORN_TOKENS, min(T, (block + 1) * MAX_SINKHORN_TOKENS)
         _head(streams[a:b], logits[a:b], base, scale, eps, norm_eps, u[a:b])
 
 

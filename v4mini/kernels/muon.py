@@ -8,16 +8,16 @@ are computed. Not here: Muon itself (training/muon.py), float64, which runs ther
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import floats
-from v4mini.kernels.vector import set_products, turn
+from v4mini.kernels.arguments import as_floats
+from v4mini.kernels.vector import set_products, transpose
 
-ROWS = 16                       # rows of a symmetric matrix computed at a time
+ROWS_PER_BLOCK = 16             # rows of a symmetric matrix computed at a time
 
 
 def newton_schulz(matrices, rounds):                    # float32 [n, rows, columns], (a, b, c) of each round -> the same shape
     """Twin of training.muon.newton_schulz. Threads share out matrices."""
     out = np.empty(matrices.shape, np.float32)
-    _each(floats(matrices), floats(np.array(rounds)), get_num_threads(), out)
+    _each(as_floats(matrices), as_floats(np.array(rounds)), get_num_threads(), out)
     return out
 
 
@@ -31,30 +31,30 @@ def _each(matrices, rounds, threads, out):
 def _some(part, threads, matrices, rounds, out):        # one thread's share, in one piece of scratch memory
     n, rows, columns = matrices.shape
     m, width, half = min(rows, columns), max(rows, columns), (len(rounds) + 1) // 2
-    x, spare, turned = np.empty((m, width), np.float32), np.empty((m, width), np.float32), np.empty((width, m), np.float32)
+    x, spare, transposed = np.empty((m, width), np.float32), np.empty((m, width), np.float32), np.empty((width, m), np.float32)
     small = np.empty((5, m, m), np.float32)
     for i in range(part, n, threads):
         if rows > columns:                              # the smaller square is cheaper
-            turn(matrices[i], x)
+            transpose(matrices[i], x)
         else:
             _copy(matrices[i], x)
         _scale_to_one(x)
         # x x^T is computed anew halfway: rounding leaves it eigenvalues below 0, and those would grow without end
-        _some_rounds(x, turned, rounds[:half], small, spare)
-        _some_rounds(spare, turned, rounds[half:], small, x)
+        _some_rounds(x, transposed, rounds[:half], small, spare)
+        _some_rounds(spare, transposed, rounds[half:], small, x)
         if rows > columns:
-            turn(x, out[i])
+            transpose(x, out[i])
         else:
             _copy(x, out[i])
 
 
 @njit(cache=True)
-def _some_rounds(x, turned, rounds, small, out):        # -> out = all of p = a + b s + c s s, times x, with s = x x^T
+def _some_rounds(x, transposed, rounds, small, out):    # -> out = all of p = a + b s + c s s, times x, with s = x x^T
     """All these are polynomials of one s: they are symmetric, and may be multiplied in any order."""
     m = len(x)
     square, p, both, product, spare = small
-    turn(x, turned)
-    _symmetric_product(x, turned, square)
+    transpose(x, transposed)
+    _symmetric_product(x, transposed, square)
     for n in range(len(rounds)):
         a, b, c = rounds[n]
         _symmetric_product(square, square, both)
@@ -106,7 +106,7 @@ def _scale_to_one(x):
 @njit(cache=True)
 def _symmetric_product(a, b, out):                      # [m, k] @ [k, m], known to be symmetric -> out [m, m]
     m = len(out)
-    for start in range(0, m, ROWS):
-        stop = min(m, start + ROWS)
+    for start in range(0, m, ROWS_PER_BLOCK):
+        stop = min(m, start + ROWS_PER_BLOCK)
         set_products(a[start:stop], b[:, start:], out[start:stop, start:])
-        turn(out[start:stop, stop:], out[stop:, start:stop])
+        transpose(out[start:stop, stop:], out[stop:, start:stop])

@@ -6,16 +6,16 @@ Not here: LayerNorm; V4 has none.
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.arguments import as_floats, check_shape
 
-ROWS = 64                       # rows a thread takes at a time
-SERIAL = 1 << 16                # numbers: below, waking a second thread costs more than it saves
+ROWS_PER_THREAD = 64            # rows a thread takes at a time
+PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 
 
 def rms_norm(x, weight, eps=1e-6):                      # [..., D], [D] -> [..., D]
     """Twin of ops.norm.rms_norm. Threads share out rows."""
-    expect_shape("weight", weight, x.shape[-1], hint="Is it from another config?")
-    return _norm(x, floats(weight), eps)
+    check_shape("weight", weight, x.shape[-1], hint="Is it from another config?")
+    return _norm(x, as_floats(weight), eps)
 
 
 def rms_unit(x, eps=1e-6):                              # [..., D] -> [..., D]
@@ -27,8 +27,8 @@ def _norm(x, weight, eps):                              # weight [0]: none
     out = np.empty(x.shape, np.float32)
     if x.size == 0:
         return out
-    rows, into = floats(x).reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
-    if x.size < SERIAL:
+    rows, into = as_floats(x).reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
+    if x.size < PARALLEL_FROM:
         _rows(rows, weight, eps, into, 0, len(rows))
     else:
         _all_rows(rows, weight, eps, into)
@@ -37,8 +37,8 @@ def _norm(x, weight, eps):                              # weight [0]: none
 
 @njit(parallel=True, cache=True)
 def _all_rows(x, weight, eps, out):                     # float32 [R, D], [D] or [0] -> out [R, D]
-    for block in prange((len(x) + ROWS - 1) // ROWS):
-        _rows(x, weight, eps, out, block * ROWS, min(len(x), (block + 1) * ROWS))
+    for block in prange((len(x) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _rows(x, weight, eps, out, block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not

@@ -8,22 +8,23 @@ import numpy as np
 from numba import njit, prange
 
 from v4mini.kernels import fp4, fp8
-from v4mini.kernels.door import expect_shape, floats, plain
-from v4mini.kernels.turns import in_turns
-from v4mini.kernels.vector import ask
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.schedule import in_small_chunks
+from v4mini.kernels.vector import prefetch
 from v4mini.shapes import Refused
 
-ROWS = 32                       # rows a thread takes at a time
-SERIAL = 3 << 20                # bytes of weights: below, waking a second thread costs more than it saves
-SPAN, AHEAD, LINE = 512, 1 << 13, 64    # numbers of a row at a time; bytes asked of memory in advance, and of one answer
+ROWS_PER_THREAD = 32            # rows a thread takes at a time
+PARALLEL_FROM = 3 << 20         # bytes of weights: below, waking a second thread costs more than it saves
+SPAN = 512                      # numbers of a row at a time
+PREFETCH_BYTES, LINE = 1 << 13, 64      # how far ahead memory is asked, and the bytes of one answer
 
 
 def matvec(weight, x, out):                             # Matrix [n, in], [G, in] -> out [n]
     """out = weight @ x, for a weight that is not float32; of G groups of rows each meets its own x. Threads share out rows."""
     codes, scale = _stored(weight, 0, weight.shape[0])
-    expect_shape("x", x, len(x), weight.shape[1])
-    expect_shape("out", out, weight.shape[0])
-    x = floats(x)
+    check_shape("x", x, len(x), weight.shape[1])
+    check_shape("out", out, weight.shape[0])
+    x = as_floats(x)
     if weight.format == "fp8":
         fp8.matvec(codes, scale, 0, x, out)
         return
@@ -40,8 +41,8 @@ def matvecs(weights, x):                                # m Matrix [n, in], [m o
     out = np.empty((len(weights), weights[0].shape[0]), np.float32)
     if all(weight.format == "fp4" and not is_dense(weight) for weight in weights):
         stored = [_stored(weight, 0, out.shape[1]) for weight in weights]
-        expect_shape("x", x, len(x), weights[0].shape[1])
-        fp4.matvecs(*zip(*stored), floats(x), out)
+        check_shape("x", x, len(x), weights[0].shape[1])
+        fp4.matvecs(*zip(*stored), as_floats(x), out)
         return out
     for i, weight in enumerate(weights):
         row = x[i % len(x)]
@@ -54,16 +55,16 @@ def matvecs(weights, x):                                # m Matrix [n, in], [m o
 
 def dense_matvec(weight, x, out):                       # float32 [n, in], [in] -> out [n]
     """out = weight @ x. Threads share out rows. From memory up to twice as fast as BLAS, which reads several rows at once."""
-    expect_shape("x", x, weight.shape[1])
-    expect_shape("out", out, weight.shape[0])
-    _plain_matvec(_dense_rows, _dense_matvec, floats(weight), floats(x), out)
+    check_shape("x", x, weight.shape[1])
+    check_shape("out", out, weight.shape[0])
+    _plain_matvec(_dense_rows, _dense_matvec, as_floats(weight), as_floats(x), out)
 
 
 def _plain_matvec(rows, all_, weight, x, out):
-    if weight.nbytes < SERIAL:
+    if weight.nbytes < PARALLEL_FROM:
         rows(weight, x, out, 0, len(out))
     else:
-        in_turns(all_, len(out) // ROWS, weight, x, out)
+        in_small_chunks(all_, len(out) // ROWS_PER_THREAD, weight, x, out)
 
 
 def rows(weight, start, stop):                          # -> float32 [stop - start, in]
@@ -88,16 +89,16 @@ def _stored(weight, start, stop):                       # -> codes of these rows
         raise Refused(f"{weight.name}: expected rows within 0..{weight.shape[0]}, got {start}..{stop}.")
     weight.check_scales()
     if weight.format == "bf16":
-        return plain(weight.codes.view(np.uint16)[start:stop], np.uint16), None
+        return as_plain(weight.codes.view(np.uint16)[start:stop], np.uint16), None
     kind, scale = np.int8 if weight.format == "fp8" else np.uint8, weight.scale.view(np.uint8)
     scale = scale if weight.format == "fp8" else scale[start:stop]
-    return plain(weight.codes.view(kind)[start:stop], kind), plain(scale, np.uint8)
+    return as_plain(weight.codes.view(kind)[start:stop], kind), as_plain(scale, np.uint8)
 
 
 @njit(parallel=True, cache=True)
 def _dense_matvec(weight, x, out):                      # float32 [n, in], [in] -> out [n]
-    for block in prange((len(weight) + ROWS - 1) // ROWS):
-        _dense_rows(weight, x, out, block * ROWS, min(len(weight), (block + 1) * ROWS))
+    for block in prange((len(weight) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _dense_rows(weight, x, out, block * ROWS_PER_THREAD, min(len(weight), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
@@ -107,7 +108,7 @@ def _dense_rows(weight, x, out, start, stop):
         for first in range(0, len(x), SPAN):
             row, own, part = weight[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
             for line in range(0, 4 * len(row), LINE):
-                ask(row, AHEAD + line)
+                prefetch(row, PREFETCH_BYTES + line)
             for d in range(len(row)):
                 part += row[d] * own[d]
             total += part
@@ -116,8 +117,8 @@ def _dense_rows(weight, x, out, start, stop):
 
 @njit(parallel=True, cache=True)
 def _bf16_matvec(codes, x, out):                        # uint16 [n, in], float32 [in] -> out [n]
-    for block in prange((len(codes) + ROWS - 1) // ROWS):
-        _bf16_rows(codes, x, out, block * ROWS, min(len(codes), (block + 1) * ROWS))
+    for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _bf16_rows(codes, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -127,7 +128,7 @@ def _bf16_rows(codes, x, out, start, stop):
         for first in range(0, len(x), SPAN):
             row, own, part = codes[r, first: first + SPAN], x[first: first + SPAN], np.float32(0)
             for line in range(0, 2 * len(row), LINE):
-                ask(row, AHEAD + line)
+                prefetch(row, PREFETCH_BYTES + line)
             for d in range(len(row)):
                 part += _bf16(row[d]) * own[d]
             total += part

@@ -8,30 +8,30 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.shapes import Refused
 
-TOKENS = 16                     # tokens a thread takes at a time
-SERIAL = 1 << 13                # scores: below, waking a second thread costs more than it saves
+TOKENS_PER_THREAD = 16          # tokens a thread takes at a time
+PARALLEL_FROM = 1 << 13         # scores: below, waking a second thread costs more than it saves
 
 
 def route(scores, route_scale, k, bias=None, chosen=None):         # [T, E] -> chosen [T, K] int64, weights [T, K]
     """Twin of ops.route.route. Threads share out tokens."""
     T, E = scores.shape
     if bias is not None:
-        expect_shape("bias", bias, E, hint="Is it from another config?")
-    bias = np.zeros(E, np.float32) if bias is None else floats(bias)
+        check_shape("bias", bias, E, hint="Is it from another config?")
+    bias = np.zeros(E, np.float32) if bias is None else as_floats(bias)
     if chosen is None:
         chosen, is_given = np.empty((T, min(k, E)), np.int64), False
     else:
-        chosen, is_given = plain(chosen, np.int64), True
-        expect_shape("chosen", chosen, T, *chosen.shape[1:2])
+        chosen, is_given = as_plain(chosen, np.int64), True
+        check_shape("chosen", chosen, T, *chosen.shape[1:2])
         if chosen.size and (chosen.min() < 0 or chosen.max() >= E):
             raise Refused(f"chosen: expected experts 0 to {E - 1}, got {chosen.min()} to {chosen.max()}. "
                           "Is tid2eid another model's?")
     weights = np.empty(chosen.shape, np.float32)
-    scores = floats(scores)
-    if scores.size < SERIAL:
+    scores = as_floats(scores)
+    if scores.size < PARALLEL_FROM:
         _route(scores, route_scale, bias, is_given, chosen, weights, 0, T)
     else:
         _route_all(scores, route_scale, bias, is_given, chosen, weights)
@@ -41,8 +41,9 @@ def route(scores, route_scale, k, bias=None, chosen=None):         # [T, E] -> c
 @njit(parallel=True, cache=True)
 def _route_all(scores, route_scale, bias, is_given, chosen, weights):
     T = len(scores)
-    for block in prange((T + TOKENS - 1) // TOKENS):
-        _route(scores, route_scale, bias, is_given, chosen, weights, block * TOKENS, min(T, (block + 1) * TOKENS))
+    for block in prange((T + TOKENS_PER_THREAD - 1) // TOKENS_PER_THREAD):
+        start, stop = block * TOKENS_PER_THREAD, min(T, (block + 1) * TOKENS_PER_THREAD)
+        _route(scores, route_scale, bias, is_given, chosen, weights, start, stop)
 
 
 @njit(cache=True, error_model="numpy")

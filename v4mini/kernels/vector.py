@@ -33,8 +33,10 @@ def exp(x):
     return ZERO if x < ZERO else x + INF                # NaN + inf is NaN
 
 
-F32, LANES = ir.FloatType(), 16
-ROWS, COLUMNS = (4, 1), (4 * LANES, 2 * LANES, LANES, 1)       # block sizes; the largest has 16 vectors of sums, for 8 reads
+F32 = ir.FloatType()
+SIMD_WIDTH = 16                 # float32 numbers in a vector; on narrower processors LLVM splits it in two or four
+ROW_BLOCKS = 4, 1
+COLUMN_BLOCKS = 4 * SIMD_WIDTH, 2 * SIMD_WIDTH, SIMD_WIDTH, 1       # the largest block has 16 vectors of sums, for 8 reads
 
 
 @intrinsic
@@ -58,10 +60,10 @@ def _generate_products(is_added):                       # -> what Numba calls to
         a, b, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
         steps, = cgutils.unpack_tuple(builder, b.shape, 2)[:1]
         rows, columns = cgutils.unpack_tuple(builder, out.shape, 2)
-        for row, R in _blocks(builder, rows, ROWS):
-            for column, C in _blocks(builder, columns, COLUMNS):
-                kind = ir.VectorType(F32, LANES) if C > 1 else F32
-                at = range(0, C, LANES)                 # where the block's vectors begin
+        for row, R in _blocks(builder, rows, ROW_BLOCKS):
+            for column, C in _blocks(builder, columns, COLUMN_BLOCKS):
+                kind = ir.VectorType(F32, SIMD_WIDTH) if C > 1 else F32
+                at = range(0, C, SIMD_WIDTH)            # where the block's vectors begin
                 places = [_place(builder, out, row, r, column, c, kind) for r in range(R) for c in at]
                 sums = [cgutils.alloca_once(builder, kind) for _ in places]
                 for place, total in zip(places, sums):
@@ -69,7 +71,7 @@ def _generate_products(is_added):                       # -> what Numba calls to
                 with cgutils.for_range(builder, steps) as loop:
                     theirs = [builder.load(_place(builder, b, loop.index, 0, column, c, kind), align=4) for c in at]
                     for r in range(R):
-                        mine = _everywhere(builder, builder.load(_place(builder, a, row, r, loop.index, 0, F32)), kind)
+                        mine = _broadcast(builder, builder.load(_place(builder, a, row, r, loop.index, 0, F32)), kind)
                         for total, their in zip(sums[r * len(at):], theirs):
                             product = builder.fmul(mine, their, flags=("contract",))
                             builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
@@ -80,24 +82,24 @@ def _generate_products(is_added):                       # -> what Numba calls to
 
 
 @intrinsic
-def turn(typingctx, x, out):
+def transpose(typingctx, x, out):
     """out[:, :n] = x.T, for float32 x [n, m], out [m, >= n]; rows may lie apart, neighbours in a row may not.
 
-    16 rows of 16 are turned in registers: log2(16) rounds swap what lies off the diagonal in squares of 1, 2, 4, 8.
+    16 rows of 16 are transposed in registers: log2(16) rounds swap what lies off the diagonal in squares of 1, 2, 4, 8.
     Callers go through memory in order, so it also asks for the n rows behind x: they arrive while these are worked on.
     """
     def generate(context, builder, sig, args):
         x, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
         rows, columns = cgutils.unpack_tuple(builder, x.shape, 2)
-        for row, R in _blocks(builder, rows, (LANES, 1)):
-            for column, C in _blocks(builder, columns, (LANES, 1)):
-                kind = ir.VectorType(F32, LANES) if R == C == LANES else F32
-                places = [(r, c) for r in range(R) for c in range(0, C, LANES if R == C == LANES else 1)]
+        for row, R in _blocks(builder, rows, (SIMD_WIDTH, 1)):
+            for column, C in _blocks(builder, columns, (SIMD_WIDTH, 1)):
+                kind = ir.VectorType(F32, SIMD_WIDTH) if R == C == SIMD_WIDTH else F32
+                places = [(r, c) for r in range(R) for c in range(0, C, SIMD_WIDTH if R == C == SIMD_WIDTH else 1)]
                 values = [builder.load(_place(builder, x, row, r, column, c, kind), align=4) for r, c in places]
-                if R == C == LANES:
+                if R == C == SIMD_WIDTH:
                     for r in range(R):
-                        prefetch(builder, _place(builder, x, builder.add(row, rows), r, column, 0, F32))
-                    values, places = _turned(builder, values), [(c, r) for r, c in places]
+                        emit_prefetch(builder, _place(builder, x, builder.add(row, rows), r, column, 0, F32))
+                    values, places = _transposed(builder, values), [(c, r) for r, c in places]
                 for value, (r, c) in zip(values, places):
                     builder.store(value, _place(builder, out, column, c, row, r, kind), align=4)
         return context.get_dummy_value()
@@ -106,27 +108,27 @@ def turn(typingctx, x, out):
 
 
 @intrinsic
-def ask(typingctx, array, offset):
+def prefetch(typingctx, array, offset):
     """Ask memory for the line of 64 bytes that lies `offset` bytes behind the array's first; any offset will do.
 
     Processors guess what a loop reads next, but not far enough for one that reads two streams and computes beside.
     """
     def generate(context, builder, sig, args):
         array = context.make_array(sig.args[0])(context, builder, args[0])
-        prefetch(builder, cgutils.pointer_add(builder, array.data, args[1]))
+        emit_prefetch(builder, cgutils.pointer_add(builder, array.data, args[1]))
         return context.get_dummy_value()
 
     return types.void(array, offset), generate
 
 
-def _turned(builder, rows):                             # 16 vectors of 16 -> their transpose
-    rows, lanes = list(rows), range(LANES)
+def _transposed(builder, rows):                         # 16 vectors of 16 -> their transpose
+    rows, lanes = list(rows), range(SIMD_WIDTH)
     for side in (1, 2, 4, 8):
         for i in lanes:
             if not i & side:
                 a, b = rows[i], rows[i + side]
-                rows[i] = _shuffle(builder, a, b, [LANES + lane - side if lane & side else lane for lane in lanes])
-                rows[i + side] = _shuffle(builder, a, b, [LANES + lane if lane & side else lane + side for lane in lanes])
+                rows[i] = _shuffle(builder, a, b, [SIMD_WIDTH + lane - side if lane & side else lane for lane in lanes])
+                rows[i + side] = _shuffle(builder, a, b, [SIMD_WIDTH + lane if lane & side else lane + side for lane in lanes])
     return rows
 
 
@@ -150,18 +152,18 @@ def _place(builder, array, row, r, column, c, kind):    # -> where array[row + r
     return builder.bitcast(cgutils.pointer_add(builder, array.data, offset), kind.as_pointer())
 
 
-def prefetch(builder, place):                           # ask memory for the line of 64 bytes around; any address will do
+def emit_prefetch(builder, place):                      # ask memory for the line of 64 bytes around; any address will do
     byte = builder.bitcast(place, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [byte.type, *[ir.IntType(32)] * 3])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [byte, *(ir.IntType(32)(n) for n in (0, 2, 1))])         # to read, into the second cache, data
 
 
-def _everywhere(builder, number, kind):                 # one number in all lanes
+def _broadcast(builder, number, kind):                  # one number in all lanes
     if kind is F32:
         return number
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-    return _shuffle(builder, first, first, [0] * LANES)
+    return _shuffle(builder, first, first, [0] * SIMD_WIDTH)
 
 
 if config.DISABLE_JIT:
@@ -173,9 +175,9 @@ if config.DISABLE_JIT:
         """As above, in plain Python."""
         out[:] = a @ b
 
-    def turn(x, out):
+    def transpose(x, out):
         """As above, in plain Python."""
         out[:, : len(x)] = x.T
 
-    def ask(array, offset):
+    def prefetch(array, offset):
         """Nothing to do: plain Python does not wait for memory."""

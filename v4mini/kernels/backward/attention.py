@@ -8,11 +8,10 @@ import math
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import expect_shape, floats, plain
-from v4mini.kernels.vector import add_products, exp, set_products, turn
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
 from v4mini.shapes import Refused
 
-LANES = 16
 NEIGHBOURS = 16                 # tokens of a block: few keys are scored in vain
 TOGETHER = 32                   # blocks that keep what they add to rows and entries until all are done; it is added in order
 LOWEST = np.int32(-(2**31))
@@ -30,10 +29,10 @@ def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visibl
 def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_total):
     """Twin of training.backward.attention.attend. Threads share out blocks of tokens."""
     given = _given(q, rows, sink, first, entries, picks, visible)
-    expect_shape("g", g, *q.shape)
-    expect_shape("out", out, *q.shape)
-    expect_shape("log_total", log_total, *q.shape[:2])
-    g, out, log_total = floats(g), floats(out), floats(log_total)
+    check_shape("g", g, *q.shape)
+    check_shape("out", out, *q.shape)
+    check_shape("log_total", log_total, *q.shape[:2])
+    g, out, log_total = as_floats(g), as_floats(out), as_floats(log_total)
     shared = np.einsum("thd,thd->th", g, out)
     g_q, g_rows, g_entries = np.empty(q.shape, np.float32), np.zeros(rows.shape, np.float32), np.zeros_like(given[4])
     _attend_back(g, *given, np.float32(scale).item(), get_num_threads(), log_total, shared, g_q, g_rows, g_entries)
@@ -42,20 +41,20 @@ def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_tot
 
 def _given(q, rows, sink, first, entries, picks, visible):      # -> the same as kernels walk them; what is absent has no columns
     T, H, hd = q.shape
-    expect_shape("rows", rows, T, hd)
-    expect_shape("sink", sink, H)
-    expect_shape("first", first, T)
+    check_shape("rows", rows, T, hd)
+    check_shape("sink", sink, H)
+    check_shape("first", first, T)
     if T and (first.min() < 0 or (first > np.arange(T)).any()):
         raise Refused(f"first: expected rows 0 to the token's own, got {first.min()} to {first.max()}.")
-    entries = np.empty((0, hd), np.float32) if entries is None else floats(entries)
-    expect_shape("entries", entries, len(entries), hd)
-    picks = np.empty((T, 0), np.int64) if picks is None else plain(picks, np.int64)
-    expect_shape("picks", picks, T, picks.shape[1])
+    entries = np.empty((0, hd), np.float32) if entries is None else as_floats(entries)
+    check_shape("entries", entries, len(entries), hd)
+    picks = np.empty((T, 0), np.int64) if picks is None else as_plain(picks, np.int64)
+    check_shape("picks", picks, T, picks.shape[1])
     visible = np.zeros(T, np.int64) if visible is None or picks.shape[1] else np.clip(visible, 0, len(entries)).astype(np.int64)
-    expect_shape("visible", visible, T)
+    check_shape("visible", visible, T)
     if picks.size and not (picks.min() >= -1 and picks.max() < len(entries)):
         raise Refused(f"picks: expected -1 to {len(entries) - 1}, got {picks.min()} to {picks.max()}.")
-    return floats(q), floats(rows), floats(sink), plain(first, np.int64), entries, picks, visible
+    return as_floats(q), as_floats(rows), as_floats(sink), as_plain(first, np.int64), entries, picks, visible
 
 
 @njit(parallel=True, cache=True)
@@ -67,12 +66,12 @@ def _attend(q, rows, sink, first, entries, picks, visible, scale, threads, out, 
 @njit(cache=True)
 def _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, scale, out, log_total, on_entries):
     T, H, hd = q.shape
-    keys, turned, seen, weights, _, _ = _scratch(_widest(first) + len(entries), H, hd)
+    keys, keys_t, seen, weights, _, _ = _scratch(_widest(first) + len(entries), H, hd)
     for start in range(part * NEIGHBOURS, T, threads * NEIGHBOURS):
         some = slice(start, min(T, start + NEIGHBOURS))
         R = (some.stop - start) * H
-        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, turned, seen)
-        _block(q[some], keys[:S], turned[: hd * S].reshape(hd, S), seen[:, :S], near, sink, scale, weights[: R * S].reshape(R, S),
+        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, keys_t, seen)
+        _block(q[some], keys[:S], keys_t[: hd * S].reshape(hd, S), seen[:, :S], near, sink, scale, weights[: R * S].reshape(R, S),
                out[some], log_total[some], on_entries[some])
 
 
@@ -85,15 +84,15 @@ def _widest(first):                                     # rows that a block's wi
 
 
 @njit(cache=True)
-def _scratch(S, H, hd):                                 # for one thread: keys, turned, seen, and three times a block's logits
-    S = (S + LANES - 1) // LANES * LANES
+def _scratch(S, H, hd):                                 # for one thread: keys, keys_t, seen, and three times a block's logits
+    S = (S + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH
     size = NEIGHBOURS * H * S
     return (np.empty((S, hd), np.float32), np.empty(S * hd, np.float32), np.empty((NEIGHBOURS, S), np.bool_),
             np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32))
 
 
 @njit(cache=True)
-def _keys_of(rows, first, entries, picks, visible, start, stop, keys, turned, seen):    # -> how many are window rows, S
+def _keys_of(rows, first, entries, picks, visible, start, stop, keys, keys_t, seen):    # -> how many are window rows, S
     """All keys that any token of start..stop sees: keys [S, hd], their transpose, and who sees which, seen [t, S].
 
     S is rounded up to whole vectors, with keys of zeros that nobody sees.
@@ -103,13 +102,13 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, turned, se
         n = max(n, visible[token])
         for pick in picks[token]:
             n = max(n, pick + 1)
-    S = (width + n + LANES - 1) // LANES * LANES
+    S = (width + n + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH
     for d in range(hd):
         for s in range(width + n, S):
             keys[s, d] = 0
     _copy(rows[first[start]: stop], keys[:width])
     _copy(entries[:n], keys[width: width + n])
-    turn(keys[:S], turned[: hd * S].reshape(hd, S))
+    transpose(keys[:S], keys_t[: hd * S].reshape(hd, S))
     for i in range(stop - start):
         token, sees = start + i, seen[i]
         for s in range(width):
@@ -130,10 +129,10 @@ def _copy(x, out):                                      # loops compile ten time
 
 
 @njit(cache=True)
-def _block(q, keys, turned, seen, width, sink, scale, weights, out, log_total, on_entries):
+def _block(q, keys, keys_t, seen, width, sink, scale, weights, out, log_total, on_entries):
     """q [t, H, hd] meets keys [S, hd] -> weights [t H, S], out, log_total [t, H], and on_entries [t, n] grows."""
     t, H, hd = q.shape
-    set_products(q.reshape(t * H, hd), turned, weights)
+    set_products(q.reshape(t * H, hd), keys_t, weights)
     for i in range(t):
         for h in range(H):
             row = weights[i * H + h]
@@ -182,7 +181,7 @@ def _sum(x):
 @njit(parallel=True, cache=True)
 def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, threads, log_total, shared, g_q, g_rows, g_entries):
     T, step = len(q), TOGETHER * NEIGHBOURS
-    asked = np.empty((TOGETHER, _widest(first) + len(entries) + LANES, q.shape[2]), np.float32)
+    asked = np.empty((TOGETHER, _widest(first) + len(entries) + SIMD_WIDTH, q.shape[2]), np.float32)
     counts = np.zeros((TOGETHER, 2), np.int64)          # rows and entries that a block asked something of
     for low in range(0, T, step):
         high = min(T, low + step)
@@ -200,13 +199,13 @@ def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, thread
 def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, visible, scale, log_total, shared, g_q, asked,
                       counts):
     (T, H, hd), N = q.shape, len(entries)
-    keys, turned, seen, p, g_logits, across = _scratch(_widest(first) + N, H, hd)
+    keys, keys_t, seen, p, g_logits, across = _scratch(_widest(first) + N, H, hd)
     for start in range(low, high, threads * NEIGHBOURS):
         some, block = slice(start, min(T, start + NEIGHBOURS)), start // NEIGHBOURS % TOGETHER
         R = (some.stop - start) * H
-        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, turned, seen)
+        near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, keys_t, seen)
         counts[block, 0], counts[block, 1] = near, min(N, S - near)
-        _block_back(g[some].reshape(R, hd), q[some].reshape(R, hd), H, keys[:S], turned[: hd * S].reshape(hd, S), seen, scale,
+        _block_back(g[some].reshape(R, hd), q[some].reshape(R, hd), H, keys[:S], keys_t[: hd * S].reshape(hd, S), seen, scale,
                     log_total[some].reshape(R), shared[some].reshape(R), p[: R * S].reshape(R, S),
                     g_logits[: R * S].reshape(R, S), across[: R * S].reshape(S, R), g_q[some].reshape(R, hd), asked[block, :S])
 
@@ -219,17 +218,17 @@ def _add(x, total):
 
 
 @njit(cache=True)
-def _block_back(g, q, heads, keys, turned, seen, scale, log_total, shared, p, g_logits, across, g_q, g_keys):
+def _block_back(g, q, heads, keys, keys_t, seen, scale, log_total, shared, p, g_logits, across, g_q, g_keys):
     """Tokens and heads are R rows of q and g [R, hd] -> g_q [R, hd], and what they ask of their keys: g_keys [S, hd]."""
-    set_products(q, turned, p)
-    set_products(g, turned, g_logits)
+    set_products(q, keys_t, p)
+    set_products(g, keys_t, g_logits)
     for r in range(len(q)):
         _row_back(p[r], g_logits[r], seen[r // heads], log_total[r], shared[r], scale)
     # g_q = g_logits @ keys;  g_keys = g_logits.T @ q + p.T @ g
     set_products(g_logits, keys, g_q)
-    turn(g_logits, across)
+    transpose(g_logits, across)
     set_products(across, q, g_keys)
-    turn(p, across)
+    transpose(p, across)
     add_products(across, g, g_keys)
 
 

@@ -6,18 +6,18 @@ Not here: the derivation (training/backward/compress.py).
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.vector import exp
 
 
 def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] twice -> g_kv, g_score [n ratio, C]
     """Twin of training.backward.compress.compress. Threads share out entries; no two of them read the same columns of a token."""
     n, C = len(g), kv.shape[1]
-    expect_shape("g", g, n, C // 2 if overlap else C)
+    check_shape("g", g, n, C // 2 if overlap else C)
     for name, array in (("kv", kv), ("score", score)):
-        expect_shape(name, array, n * ratio, C)
+        check_shape(name, array, n * ratio, C)
     g_kv, g_score = np.zeros((2, n * ratio, C), np.float32)
-    _entries(floats(g), floats(kv), floats(score), ratio, g_kv, g_score)
+    _entries(as_floats(g), as_floats(kv), as_floats(score), ratio, g_kv, g_score)
     return g_kv, g_score
 
 

@@ -6,59 +6,60 @@ Not here: the derivation, which tokens are whose (both training/backward/experts
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.experts import swiglu
-from v4mini.kernels.vector import add_products, exp, set_products, turn
+from v4mini.kernels.vector import add_products, exp, set_products, transpose
 
-ROWS = 64                       # tokens of a block
+TOKENS_PER_BLOCK = 64           # tokens of a block
 STRIP = 32                      # rows of a gradient that one thread makes at a time
 
 
 def experts_keeping(x, groups, weight, pool, limit, rounded):       # -> y [T, D], (gate, up, h)
     """Twin of training.backward.experts.experts_keeping. Threads share out blocks of rows."""
     n, (D, inter) = len(groups.tokens), _sizes(x, groups, weight, pool)
-    w1, w2, w3 = map(_turned, pool)
+    w1, w2, w3 = map(_transposed, pool)
     gate, up, z = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty((n, D), np.float32)
     blocks, threads = _blocks(groups.starts), get_num_threads()
-    _up(floats(x), plain(groups.tokens, np.int64), blocks, w1, w3, threads, gate, up)
+    _up(as_floats(x), as_plain(groups.tokens, np.int64), blocks, w1, w3, threads, gate, up)
     h = rounded(swiglu(gate, up, limit, weight))
-    _down(floats(h), blocks, w2, threads, z)
+    _down(as_floats(h), blocks, w2, threads, z)
     return _sum(z, groups.place), (gate, up, h)
 
 
 def experts(g, x, groups, weight, pool, limit, kept):   # -> g_x [T, D], g_weight [n], (g_w1, g_w2, g_w3), each [E, ...]
     """Twin of training.backward.experts.experts. Threads share out blocks of rows, then rows of the gradients."""
     n, (D, inter) = len(groups.tokens), _sizes(x, groups, weight, pool)
-    expect_shape("g", g, *x.shape)
-    (gate, up, h), (w1, w2, w3) = map(floats, kept), (np.stack(part).astype(np.float32, copy=False) for part in pool)
+    check_shape("g", g, *x.shape)
+    (gate, up, h), (w1, w2, w3) = map(as_floats, kept), (np.stack(part).astype(np.float32, copy=False) for part in pool)
     rows, g_rows, g_x = (np.empty((n, D), np.float32) for _ in range(3))
     g_gate, g_up, g_weight = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty(n, np.float32)
-    tokens, blocks, limit = plain(groups.tokens, np.int64), _blocks(groups.starts), float(limit) if limit > 0 else np.inf
-    _back(floats(g), floats(x), tokens, blocks, w1, w2, w3, gate, up, floats(weight), limit, get_num_threads(), rows, g_rows,
-          g_gate, g_up, g_weight, g_x)
+    tokens, blocks, limit = as_plain(groups.tokens, np.int64), _blocks(groups.starts), float(limit) if limit > 0 else np.inf
+    _back(as_floats(g), as_floats(x), tokens, blocks, w1, w2, w3, gate, up, as_floats(weight), limit, get_num_threads(), rows,
+          g_rows, g_gate, g_up, g_weight, g_x)
     parts = tuple(_gradients(groups.starts, *pair) for pair in ((g_gate, rows), (g_rows, h), (g_up, rows)))
     return _sum(g_x, groups.place), g_weight, parts
 
 
 def _sizes(x, groups, weight, pool):                    # -> D, inter
     (T, D), inter = x.shape, pool[0][0].shape[0]
-    expect_shape("place", groups.place, T, groups.place.shape[1])
-    expect_shape("weight", weight, len(groups.tokens))
+    check_shape("place", groups.place, T, groups.place.shape[1])
+    check_shape("weight", weight, len(groups.tokens))
     for part, shape in zip(pool, ((inter, D), (D, inter), (inter, D))):
         for matrix in part:
-            expect_shape("expert", matrix, *shape, hint="Is it another model's?")
+            check_shape("expert", matrix, *shape, hint="Is it another model's?")
     return D, inter
 
 
 def _blocks(starts):                                    # [E + 1] -> [blocks, 3]: an expert, and from where to where its rows go
-    return np.array([(e, row, min(stop, row + ROWS)) for e, (start, stop) in enumerate(zip(starts.tolist(), starts[1:].tolist()))
-                     for row in range(start, stop, ROWS)], np.int64).reshape(-1, 3)
+    ranges = zip(starts.tolist(), starts[1:].tolist())
+    return np.array([(e, row, min(stop, row + TOKENS_PER_BLOCK)) for e, (start, stop) in enumerate(ranges)
+                     for row in range(start, stop, TOKENS_PER_BLOCK)], np.int64).reshape(-1, 3)
 
 
-def _turned(matrices):                                  # E of [a, b] -> [E, b, a]
+def _transposed(matrices):                              # E of [a, b] -> [E, b, a]
     out = np.empty((len(matrices), *matrices[0].shape[::-1]), np.float32)
-    for matrix, turned in zip(matrices, out):
-        _turn(floats(matrix), turned)
+    for matrix, transposed in zip(matrices, out):
+        _transpose(as_floats(matrix), transposed)
     return out
 
 
@@ -66,19 +67,19 @@ def _sum(z, place):                                     # [n, D], [T, K] -> [T, 
     if place.shape[1] == 1:
         return z if len(z) and (place[:, 0] == np.arange(len(z))).all() else z[place[:, 0]]
     y = np.empty((len(place), z.shape[1]), np.float32)
-    _collect(z, plain(place, np.int64), y)
+    _collect(z, as_plain(place, np.int64), y)
     return y
 
 
 def _gradients(starts, g, x):                           # [E + 1], [n, a], [n, b] -> [E, a, b]; 0 for an expert that nobody chose
     out = np.empty((len(starts) - 1, g.shape[1], x.shape[1]), np.float32)
-    _products(plain(starts, np.int64), g, x, get_num_threads(), out)
+    _products(as_plain(starts, np.int64), g, x, get_num_threads(), out)
     return out
 
 
 @njit(cache=True)
-def _turn(matrix, out):
-    turn(matrix, out)
+def _transpose(matrix, out):
+    transpose(matrix, out)
 
 
 @njit(parallel=True, cache=True)
@@ -99,7 +100,7 @@ def _up(x, tokens, blocks, w1, w3, threads, gate, up):
 
 @njit(cache=True)
 def _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up):       # w [E, D, inter]
-    rows = np.empty((ROWS, x.shape[1]), np.float32)
+    rows = np.empty((TOKENS_PER_BLOCK, x.shape[1]), np.float32)
     for block in range(part, len(blocks), threads):
         e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows)
@@ -137,7 +138,7 @@ def _back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, threads, ro
 @njit(cache=True)
 def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight,
                g_x):
-    g_hidden = np.empty((ROWS, gate.shape[1]), np.float32)
+    g_hidden = np.empty((TOKENS_PER_BLOCK, gate.shape[1]), np.float32)
     for block in range(part, len(blocks), threads):
         e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows[a:b])
@@ -159,16 +160,16 @@ def _products(starts, g, x, threads, out):
 @njit(cache=True)
 def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert's rows
     E, height, _ = out.shape
-    across, strips = np.empty((STRIP, ROWS), np.float32), (height + STRIP - 1) // STRIP
+    across, strips = np.empty((STRIP, TOKENS_PER_BLOCK), np.float32), (height + STRIP - 1) // STRIP
     for unit in range(part, E * strips, threads):
         e, low = unit // strips, unit % strips * STRIP
         high = min(height, low + STRIP)
         for r in range(low, high):
             for k in range(out.shape[2]):
                 out[e, r, k] = 0
-        for a in range(starts[e], starts[e + 1], ROWS):
-            b = min(starts[e + 1], a + ROWS)
-            turn(g[a:b, low:high], across)
+        for a in range(starts[e], starts[e + 1], TOKENS_PER_BLOCK):
+            b = min(starts[e + 1], a + TOKENS_PER_BLOCK)
+            transpose(g[a:b, low:high], across)
             add_products(across[: high - low, : b - a], x[a:b], out[e, low:high])
 
 

@@ -6,30 +6,30 @@ Not here: the other losses, which are small.
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats, plain
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
-ROWS = 8                        # rows a thread takes at a time
+ROWS_PER_THREAD = 8             # rows a thread takes at a time
 
 
 def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -> [n], [n, V]
     """Twin of training.losses.surprise_of_each; rows that count for nothing are not looked at. Threads share out rows."""
     n, V = logits.shape
-    targets = plain(targets, np.int64)
-    expect_shape("targets", targets, n)
-    expect_shape("share", share, n)
+    targets = as_plain(targets, np.int64)
+    check_shape("targets", targets, n)
+    check_shape("share", share, n)
     if n and not 0 <= targets.min() <= targets.max() < V:
         raise Refused(f"targets: expected ids 0 to {V - 1}, got {targets.min()} to {targets.max()}.")
     surprise, g = np.empty(n, np.float32), np.empty((n, V), np.float32)
-    _all_rows(floats(logits), targets, floats(share), surprise, g)
+    _all_rows(as_floats(logits), targets, as_floats(share), surprise, g)
     return surprise, g
 
 
 @njit(parallel=True, cache=True)
 def _all_rows(logits, targets, share, surprise, g):
-    for block in prange((len(logits) + ROWS - 1) // ROWS):
-        for t in range(block * ROWS, min(len(logits), (block + 1) * ROWS)):
+    for block in prange((len(logits) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        for t in range(block * ROWS_PER_THREAD, min(len(logits), (block + 1) * ROWS_PER_THREAD)):
             if share[t] == 0:
                 surprise[t], g[t] = 0, 0
             else:

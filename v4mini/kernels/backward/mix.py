@@ -6,12 +6,11 @@ Not here: the derivations (training/backward/mix.py).
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
-from v4mini.kernels.vector import add_products, exp, set_products, turn
+from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
-LANES = 64                      # tokens at most, whose Sinkhorn steps run side by side in vector registers
-WHOLE = 16                      # mixing products are rounded up to whole vectors
+MAX_SINKHORN_TOKENS = 64        # tokens at most, whose Sinkhorn steps run side by side in vector registers
 PARTS = 8                       # sums over tokens are made of so many, whatever the threads
 
 
@@ -19,9 +18,9 @@ def hc_post(g, y, streams, post, comb):                 # -> g_y [T, D], g_strea
     """Twin of training.backward.mix.hc_post. Threads share out tokens."""
     T, M, D = streams.shape
     for name, array, shape in (("g", g, (T, M, D)), ("y", y, (T, D)), ("post", post, (T, M)), ("comb", comb, (T, M, M))):
-        expect_shape(name, array, *shape)
+        check_shape(name, array, *shape)
     found = tuple(np.empty(shape, np.float32) for shape in ((T, D), (T, M, D), (T, M), (T, M, M)))
-    _post_all(floats(g), floats(y), floats(streams), floats(post), floats(comb), *found)
+    _post_all(as_floats(g), as_floats(y), as_floats(streams), as_floats(post), as_floats(comb), *found)
     return found
 
 
@@ -29,28 +28,28 @@ def hc_pre(g_u, g_post, g_comb, streams, hc, iters, eps, norm_eps):
     """Twin of training.backward.mix.hc_pre. -> g_streams, (g_fn, g_base, g_scale). Threads share out tokens."""
     T, M, D = streams.shape
     for name, array, shape in (("g_u", g_u, (T, D)), ("g_post", g_post, (T, M)), ("g_comb", g_comb, (T, M, M))):
-        expect_shape(name, array, *shape)
-    given = floats(g_u), floats(g_post), floats(g_comb)
+        check_shape(name, array, *shape)
+    given = as_floats(g_u), as_floats(g_post), as_floats(g_comb)
     return _back(given, streams, hc, (M, M, M * M), iters, eps, norm_eps)
 
 
 def hc_head(g, streams, hc, eps, norm_eps):             # [T, D], [T, M, D] -> g_streams, (g_fn, g_base, g_scale)
     """Twin of training.backward.mix.hc_head. Threads share out tokens."""
     T, M, D = streams.shape
-    expect_shape("g", g, T, D)
-    given = floats(g), np.empty((T, 0), np.float32), np.empty((T, 0, 0), np.float32)
+    check_shape("g", g, T, D)
+    given = as_floats(g), np.empty((T, 0), np.float32), np.empty((T, 0, 0), np.float32)
     return _back(given, streams, hc, (M,), 1, eps, norm_eps)
 
 
 def _back(given, streams, hc, parts, iters, eps, norm_eps):         # parts: how many columns share one scale
     T, M, D = streams.shape
-    fn, base, scale = map(floats, hc)
+    fn, base, scale = map(as_floats, hc)
     n = sum(parts)
-    expect_shape("hc fn", fn, n, M * D, hint="Is it from another config?")
-    expect_shape("hc base", base, n, hint="Is it from another config?")
-    expect_shape("hc scale", scale, len(parts), hint="Is it from another config?")
+    check_shape("hc fn", fn, n, M * D, hint="Is it from another config?")
+    check_shape("hc base", base, n, hint="Is it from another config?")
+    check_shape("hc scale", scale, len(parts), hint="Is it from another config?")
     g_streams, g_fn, sums = np.empty((T, M, D), np.float32), np.zeros((PARTS, *fn.shape), np.float32), np.zeros((PARTS, 2, n))
-    _all_parts(*given, floats(streams), fn, base, np.repeat(scale, parts), iters, np.float32(eps).item(),
+    _all_parts(*given, as_floats(streams), fn, base, np.repeat(scale, parts), iters, np.float32(eps).item(),
                np.float32(norm_eps).item(), g_streams, g_fn, sums)
     g_base, g_scales = np.float32(sums.sum(axis=0))
     return g_streams, (g_fn.sum(axis=0), g_base, np.add.reduceat(g_scales, np.cumsum((0, *parts[:-1]))))
@@ -95,18 +94,18 @@ def _dot(a, b):
 
 @njit(parallel=True, cache=True)
 def _all_parts(g_u, g_post, g_comb, streams, fn, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
-    turned = np.zeros((fn.shape[1], (len(fn) + WHOLE - 1) // WHOLE * WHOLE), np.float32)
-    turn(fn, turned)
+    fn_t = np.zeros((fn.shape[1], (len(fn) + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
+    transpose(fn, fn_t)
     for part in prange(PARTS):
-        _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, np.float32(eps), np.float32(norm_eps),
+        _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, np.float32(eps), np.float32(norm_eps),
               g_streams, g_fn[part], sums[part])
 
 
 @njit(cache=True)
-def _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
+def _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
     """Every PARTS-th block of tokens: its rows of g_streams [T, M, D]; g_fn [n, M D] and sums [2, n] of base and scales grow."""
     (T, M, _), (n, width) = streams.shape, fn.shape
-    step, columns = max(WHOLE, min(LANES, BLOCK // width // WHOLE * WHOLE)), turned.shape[1]
+    step, columns = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // width // SIMD_WIDTH * SIMD_WIDTH)), fn_t.shape[1]
     mix, g_a, across = np.empty((step, columns), np.float32), np.empty((step, n), np.float32), np.empty((n, step), np.float32)
     g_logits, read, pull = np.empty((step, n), np.float32), np.empty((step, M), np.float32), np.empty(step, np.float32)
     room = np.empty(2 * iters * step * n, np.float32)   # for every state of Sinkhorn's
@@ -114,14 +113,14 @@ def _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, e
         b = min(T, a + step)
         t = b - a
         flat, into = streams[a:b].reshape(t, width), g_streams[a:b]
-        set_products(flat, turned, mix[:t])
+        set_products(flat, fn_t, mix[:t])
         _logits_block(g_u[a:b], g_post[a:b], g_comb[a:b], streams[a:b], mix[:t], base, scales, iters, eps, norm_eps, g_a[:t],
                       g_logits[:t], read, pull, room)
         # g_stream j = g_logits @ fn + pre_j g_u - pull stream j;  g_fn = g_logits.T @ stream
         for i in range(t):
             _stream_back(g_u[a + i], streams[a + i], read[i], pull[i], into[i])
         add_products(g_logits[:t], fn, into.reshape(t, width))
-        turn(g_logits[:t], across)
+        transpose(g_logits[:t], across)
         add_products(across[:, :t], flat, g_fn)
         for i in range(t):
             for k in range(n):
@@ -132,7 +131,7 @@ def _part(part, g_u, g_post, g_comb, streams, fn, turned, base, scales, iters, e
 @njit(cache=True, error_model="numpy")
 def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull,
                   room):
-    """Up to LANES tokens: mix comes in before its norm and is left with it."""
+    """Up to MAX_SINKHORN_TOKENS tokens: mix comes in before its norm and is left with it."""
     T, M, D = streams.shape
     M2, n = g_comb.shape[1], len(base)                  # 0 streams to mix: the head
     one = np.float32(1)

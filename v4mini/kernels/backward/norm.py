@@ -3,9 +3,9 @@
 import numpy as np
 from numba import njit, prange
 
-from v4mini.kernels.door import expect_shape, floats
+from v4mini.kernels.arguments import as_floats, check_shape
 
-ROWS = 64                       # rows a thread takes at a time, and that add to one sum of the weight's gradient
+ROWS_PER_THREAD = 64            # rows a thread takes at a time, and that add to one sum of the weight's gradient
 
 
 def rms_unit(g, x, eps):                                # [..., D] twice -> g_x [..., D]
@@ -15,15 +15,15 @@ def rms_unit(g, x, eps):                                # [..., D] twice -> g_x 
 
 def rms_norm(g, x, weight, eps):                        # [..., D] twice, [D] -> g_x [..., D], g_weight [D]
     """Twin of training.backward.norm.rms_norm. Threads share out rows; every 64 rows have a sum of their own."""
-    expect_shape("weight", weight, x.shape[-1], hint="Is it from another config?")
-    return _back(g, x, floats(weight), eps)
+    check_shape("weight", weight, x.shape[-1], hint="Is it from another config?")
+    return _back(g, x, as_floats(weight), eps)
 
 
 def _back(g, x, weight, eps):                           # weight [0]: none
-    expect_shape("g", g, *x.shape)
+    check_shape("g", g, *x.shape)
     D = x.shape[-1]
-    rows, g_rows, g_x = floats(x).reshape(-1, D), floats(g).reshape(-1, D), np.empty(x.shape, np.float32)
-    g_weight = np.zeros((-(-len(rows) // ROWS), len(weight)), np.float32)
+    rows, g_rows, g_x = as_floats(x).reshape(-1, D), as_floats(g).reshape(-1, D), np.empty(x.shape, np.float32)
+    g_weight = np.zeros((-(-len(rows) // ROWS_PER_THREAD), len(weight)), np.float32)
     _all_rows(g_rows, rows, weight, eps, g_x.reshape(-1, D), g_weight)
     return g_x, g_weight.sum(axis=0)
 
@@ -31,7 +31,7 @@ def _back(g, x, weight, eps):                           # weight [0]: none
 @njit(parallel=True, cache=True)
 def _all_rows(g, x, weight, eps, g_x, g_weight):        # float32 [R, D] twice, [D] or [0] -> g_x [R, D], g_weight [blocks, D]
     for block in prange(len(g_weight)):
-        _rows(g, x, weight, eps, g_x, g_weight[block], block * ROWS, min(len(x), (block + 1) * ROWS))
+        _rows(g, x, weight, eps, g_x, g_weight[block], block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD))
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not

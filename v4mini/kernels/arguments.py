@@ -1,32 +1,32 @@
-"""What comes through a kernel's door: one kind of array, of the shape that the kernel will walk.
+"""Arguments of kernels: one kind of array, of the shape that the kernel will walk.
 
 Numba compiles a function anew for each array type it meets: read-only, strided and misaligned arrays are types of
-their own. Here they all become plain ones. Not here: what a shape means (the doors themselves).
+their own. Here they all become plain ones. Not here: what a shape means (the functions that call these).
 """
 
 import numpy as np
 
 from v4mini.shapes import Refused
 
-SMALL = 1 << 14                 # numbers: copying fewer costs less than borrowing them
+COPY_UP_TO = 1 << 14            # numbers: copying fewer costs less than borrowing them
 
 
-def floats(x):                                          # [...] -> float32 [...], C order, aligned, writable
+def as_floats(x):                                       # [...] -> float32 [...], C order, aligned, writable
     """The same numbers, copied only where needed. Kernels write to no input, so read-only memory is borrowed as it is."""
-    return plain(x, np.float32)
+    return as_plain(x, np.float32)
 
 
-def plain(x, dtype):                                    # [...] -> dtype [...], C order, aligned, writable
-    """As floats, for any dtype."""
+def as_plain(x, dtype):                                 # [...] -> dtype [...], C order, aligned, writable
+    """As as_floats, for any dtype."""
     if isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.carray:
         return x
     x = np.require(x, dtype, "CA")
     if x.flags.writeable:
         return x
-    return x.copy() if x.size <= SMALL else np.asarray(_Borrowed(x))
+    return x.copy() if x.size <= COPY_UP_TO else np.asarray(_Borrowed(x))
 
 
-def expect_shape(name, array, *sizes, hint=""):
+def check_shape(name, array, *sizes, hint=""):
     """Refuse an array of another shape. shapes.expect says more; this is for what runs a few hundred times a token."""
     if array.shape != sizes:
         raise Refused(f"{name}: expected {list(sizes)}, got {list(array.shape)}. {hint}".rstrip())
