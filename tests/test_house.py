@@ -67,7 +67,7 @@ def test_imports_run_down_only(module):
 def test_plain_rooms_import_only_the_ground(module):
     path, tree = module
     if room_of(path) in PLAIN:
-        assert set(imported_rooms(tree)) <= {*FLOORS[0], *PLAIN} - {"config", "numerics"}, f"{path}: plain data in, plain data out"
+        assert set(imported_rooms(tree)) <= {*FLOORS[0], *PLAIN} - {"config", "numerics"}, f"{path}: plain data in and out"
 
 
 def test_a_module_says_what_it_holds_and_what_it_does_not(module):
