@@ -206,6 +206,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.owner.release_stalled.wait(20)
         self.close_connection = True
 
+    def trickle(self, status, headers, sent):           # a byte now and then
+        self.start(status, headers)
+        with contextlib.suppress(OSError):
+            for byte in sent[:200]:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if self.server.owner.release_stalled.wait(0.05):
+                    break
+        self.close_connection = True
+
+    def slow_head(self, status, headers, sent):         # the same before the body begins
+        with contextlib.suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 200:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if self.server.owner.release_stalled.wait(0.05):
+                    break
+        self.close_connection = True
+
+    def endless_range(self, status, headers, sent):
+        self.send(status, headers | {"Content-Range": "bytes " + "9" * 5000 + "-1/2"}, sent)
+
     def api(self, hub, path):
         kind = hub.fault(path)
         if kind in _STATUS:
@@ -233,9 +255,14 @@ _STATUS = {
     "404": (404, {"X-Error-Code": "EntryNotFound"}),
     "416": (416, {}),
     "429": (429, {"Retry-After": "7"}),
+    "wait an hour": (429, {"Retry-After": "3600"}),
+    "wait a minute": (503, {"Retry-After": "60"}),
+    "strange wait": (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+    "endless wait": (429, {"Retry-After": "9" * 5000, "ratelimit": "r=0;t=" + "9" * 50}),
     "500": (500, {}),
     "503": (503, {}),
 }
 _FAULTY_BODY = {kind.__name__.replace("_", " "): kind for kind in (
     _Handler.truncate, _Handler.short, _Handler.longer, _Handler.wrong_length, _Handler.wrong_range, _Handler.earlier_range,
-    _Handler.wrong_size, _Handler.other_bytes, _Handler.compressed, _Handler.stall)}
+    _Handler.wrong_size, _Handler.other_bytes, _Handler.compressed, _Handler.stall, _Handler.trickle, _Handler.slow_head,
+    _Handler.endless_range)}

@@ -1,6 +1,7 @@
 """Ranges of files from a hub that misbehaves: the bytes are right, or there is one sentence. Never a token to a stranger."""
 
 import json
+import time
 import types
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from weights.misbehaving import COMMIT, LARGE, Server
 
 from v4mini.shapes import Refused
+from v4mini.weights.remote.answers import check_answer, read_listing
 from v4mini.weights.remote.hub import Hub, Patience
+from v4mini.weights.remote.meter import Listed
 
 BIG = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 QUICK = Patience(seconds=5, tries=3, first_wait=0.001)
@@ -36,9 +39,10 @@ def hub(server, tmp_path):
 
 @pytest.fixture
 def slept(monkeypatch):
-    """How long huggingface_hub waited, without waiting."""
+    """How long was waited, without waiting."""
     waits = []
-    monkeypatch.setattr("huggingface_hub.utils._http.time", types.SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr("v4mini.weights.remote.hub.time", types.SimpleNamespace(sleep=waits.append,
+                                                                                perf_counter=time.perf_counter))
     return waits
 
 
@@ -102,7 +106,72 @@ def test_breaks_without_end_are_given_up_unless_much_came_in_between(hub, server
 def test_429_waits_as_long_as_it_is_told_to(hub, server, slept):
     server.faults.append(("big", "429"))
     assert hub.read("big.safetensors", 5, 9) == BIG[5:9]
-    assert slept == [8.0]               # Retry-After: 7, and huggingface_hub adds one
+    assert slept == [8.0]               # Retry-After: 7, and one more against rounding
+
+
+def test_a_wait_is_told_and_one_that_is_too_long_is_refused_at_once(server, tmp_path, slept):
+    told = []
+    hub = Hub("hf://owner/name", server.endpoint, cache=tmp_path, patience=QUICK, say=told.append)
+    server.faults.append(("big", "429"))
+    assert hub.read("big.safetensors", 5, 9) == BIG[5:9]
+    assert told == [f"{hub.name}/big.safetensors: waiting 8 s, as the server asks; given up after 300 s of waiting."]
+    server.faults.append(("big", "wait an hour"))
+    with pytest.raises(Refused, match=r"asks to wait 3,601 s; this waits 300 s for one answer at most, and 300 are left"):
+        hub.read("big.safetensors", 5, 9)
+    server.faults += [("big", "wait a minute")] * 9
+    with pytest.raises(Refused, match=r"asks to wait 61 s; this waits 300 s for one answer at most, and 56 are left"):
+        Hub("hf://owner/name", server.endpoint, cache=tmp_path, patience=QUICK._replace(tries=9)).read("big.safetensors", 5, 9)
+    assert slept == [8.0] + [61.0] * 4
+
+
+@pytest.mark.parametrize("kind", ["strange wait", "endless wait"])
+def test_a_wait_that_is_no_number_of_seconds_is_passed_over(hub, server, slept, kind):
+    server.faults.append(("big", kind))
+    assert hub.read("big.safetensors", 5, 9) == BIG[5:9]
+    assert slept == [QUICK.first_wait]
+
+
+def test_bytes_that_come_one_at_a_time_are_given_up(server, tmp_path):
+    hub = Hub("hf://owner/name", server.endpoint, cache=tmp_path, patience=QUICK._replace(window=0.3))
+    server.faults.append(("big", "trickle"))
+    with pytest.raises(Refused, match=r"at least 1,000 bytes a second, got \d+ in 0\.\d+ s\. Try again later; what came is kept"):
+        hub.read("big.safetensors", 0, 100_000)
+
+
+def test_a_head_that_comes_one_byte_at_a_time_is_given_up(server, tmp_path):
+    hub = Hub("hf://owner/name", server.endpoint, cache=tmp_path, patience=QUICK._replace(window=0.3))
+    server.faults.append(("big", "slow head"))
+    with pytest.raises(Refused, match=r"expected the head of an answer, got none in 0\.3 s"):
+        hub.read("big.safetensors", 0, 100_000)
+
+
+def test_numbers_of_a_server_are_bounded(hub, server):
+    server.faults.append(("big", "endless range"))
+    with pytest.raises(Refused, match="expected bytes 10-99, got 'bytes 99") as refusal:
+        hub.read("big.safetensors", 10, 100)
+    assert len(str(refusal.value)) < 400
+    for length in ("many", "9" * 5000, "-1"):
+        headers = {"Content-Length": length, "Content-Range": "bytes 10-99/300000"}
+        answer = types.SimpleNamespace(status_code=206, headers=headers, history=[])
+        with pytest.raises(Refused, match="a number of bytes as Content-Length"):
+            check_answer("x", answer, Listed(300_000), 10, 100)
+
+
+def test_a_listing_without_end_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("v4mini.weights.remote.hub.MAX_LISTING", 100)
+    with pytest.raises(Refused, match="the list of files: expected 100 bytes at most"):
+        Hub("hf://owner/name", server.endpoint, cache=tmp_path, patience=QUICK)
+    many = json.dumps({"sha": COMMIT, "siblings": [{"rfilename": f"{n}", "size": 1} for n in range(20_001)]}).encode()
+    with pytest.raises(Refused, match="expected at most 20,000 files, got 20,001"):
+        read_listing(many, "x")
+
+
+def test_absurd_names_sizes_and_digests_of_a_listing_are_left_out():
+    files = [{"rfilename": "good", "size": 1, "blobId": "a" * 40}, {"rfilename": "n" * 501, "size": 1},
+             {"rfilename": "large", "size": 2**51}, {"rfilename": "\x1b[2J", "size": 1},
+             {"rfilename": "told nothing", "size": 1, "lfs": {"sha256": ["x"] * 9}}]
+    _, found = read_listing(json.dumps({"sha": COMMIT, "siblings": files}).encode(), "x")
+    assert found == {"good": Listed(1, "a" * 40), "told nothing": Listed(1, "")}
 
 
 @pytest.mark.parametrize("kind, words", [

@@ -72,7 +72,7 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     if not parts:
         raise Refused("parts: expected what to fetch, got nothing. Try layers.3.ffn.gate, or `v4mini inspect WHERE --tensors`.")
     into = into or Path(re.sub(r"@.*", "", where).rstrip("/").rpartition("/")[2] + "-parts")
-    release = open_release(pinned(where, into), endpoint, limit)
+    release = open_release(pinned(where, into), endpoint, limit, say=say_wait)
     plan = make_plan(release, parts, into)
     told = _told(release, plan, bring.already_came(plan))
     if not as_json:
@@ -88,6 +88,11 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     elif not dry_run:
         click.echo(f"{into}: {len(plan.there) + plan.tensors:,} of {len(release.names):,} tensors are there. "
                    f"Look at them: v4mini inspect {into}")
+
+
+def say_wait(text):
+    """A wait that is long enough to wonder: stderr, so that --json stays JSON."""
+    click.echo(f"v4mini: {text}", err=True)
 
 
 def _told(release, plan, came):         # -> dict of plain values

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config
-from v4mini.cli.fetch import progress_bar, remote_options
+from v4mini.cli.fetch import progress_bar, remote_options, say_wait
 from v4mini.cli.main import json_option, main
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
@@ -48,7 +48,7 @@ def _inspected(what, endpoint, limit):                  # -> the report
         return inspect_checkpoint(what)
     from v4mini.weights.remote.release import open_release
 
-    release = open_release(what, endpoint, limit)
+    release = open_release(what, endpoint, limit, say=say_wait)
     with progress_bar(len(release.shards), f"{len(release.shards)} headers") as progress:
         return inspect_release(release, progress)
 

@@ -10,7 +10,13 @@ from v4mini.shapes import Refused
 from v4mini.untrusted import brief, is_text, parse_json
 from v4mini.weights.remote.meter import Listed
 
-RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
+RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+LENGTH = re.compile(r"\d{1,18}", re.ASCII)
+MAX_LISTING = 16 << 20                  # bytes of the list of files; a repository of 1,000 shards has 0.3 million
+MAX_FILES = 20_000
+LONGEST_NAME = 500                      # letters
+LARGEST_FILE = 1 << 50                  # bytes
+DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
 
@@ -19,6 +25,8 @@ def check_answer(what, response, listed, start, stop):
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(f"{what}: expected plain bytes, got them compressed. Is a proxy in between?")
     length = response.headers.get("Content-Length")
+    if length is not None and not LENGTH.fullmatch(length):
+        raise Refused(f"{what}: expected a number of bytes as Content-Length, got {brief(length)}. Is a proxy in between?")
     if response.status_code == 206:
         size, sent = _range(what, response.headers.get("Content-Range", ""), listed, start, stop)
     elif response.status_code == 200 and (start, stop) == (0, listed.size):
@@ -70,17 +78,20 @@ def read_listing(raw, what):            # JSON -> commit, {name: Listed}
     """The answer of /api/models/owner/name/revision/...?blobs=true. Raises Refused; names that lead elsewhere are left out."""
     parsed = parse_json(raw, what)
     commit, siblings = parsed.get("sha"), parsed.get("siblings")
+    if isinstance(siblings, list) and len(siblings) > MAX_FILES:
+        raise Refused(f"{what}: expected at most {MAX_FILES:,} files, got {len(siblings):,}. Is it a checkpoint?")
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or not isinstance(siblings, list):
         raise Refused(f"{what}: expected a commit and its files, got {brief(parsed)}. Is the endpoint right?")
     files = {}
     for one in siblings:
         name, size = (one.get("rfilename"), one.get("size")) if isinstance(one, dict) else (None, None)
-        if stays_inside(name) and type(size) is int and size >= 0:
+        if stays_inside(name) and len(name) <= LONGEST_NAME and type(size) is int and 0 <= size <= LARGEST_FILE:
             lfs = one.get("lfs") if isinstance(one.get("lfs"), dict) else {}
-            files[name] = Listed(size, str(lfs.get("sha256") or one.get("blobId") or ""))
+            digest = lfs.get("sha256") or one.get("blobId")
+            files[name] = Listed(size, digest if isinstance(digest, str) and DIGEST.fullmatch(digest) else "")
     return commit, files
 
 
 def stays_inside(name):                 # -> bool: a path that cannot lead out of the folder it is put in
     return (is_text(name) and not any(sign in name for sign in "\\:\0")
-            and all(part not in ("", ".", "..") for part in name.split("/")))
+            and name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/")))

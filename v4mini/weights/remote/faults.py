@@ -1,8 +1,48 @@
 """What can go wrong with a server, each in one sentence that says what to do. Not here: asking one (hub.py)."""
 
+import queue
+import re
+import threading
+
 from v4mini.shapes import Refused
 
 LOGIN = "log in with `hf auth login`"
+
+
+class BadStatus(Exception):
+    """A response that says no. Its body was not read."""
+
+    def __init__(self, response):
+        super().__init__(f"status {response.status_code}")
+        self.response = response
+
+
+def named_wait(fault):                          # -> seconds that a response asks to wait, or None
+    """Retry-After in seconds, or the reset of a `ratelimit` header that has nothing left."""
+    headers = getattr(getattr(fault, "response", None), "headers", {})
+    after = re.fullmatch(r"\s*(\d{1,9})\s*", headers.get("Retry-After", ""), re.ASCII)
+    limit = re.search(r"\br=0\b.*\bt=(\d{1,9})\b", headers.get("ratelimit", "")[:1000], re.ASCII)
+    found = limit or after
+    return int(found[1]) if found else None
+
+
+def within(seconds, ask, what):                 # -> what ask() gives
+    """Raise Refused if it takes longer: a head that comes a byte at a time never times out. The asking goes on, on its own."""
+    came = queue.SimpleQueue()
+
+    def run():
+        try:
+            came.put((ask(), None))
+        except BaseException as error:
+            came.put((None, error))
+    threading.Thread(target=run, daemon=True).start()           # a daemon, so that nobody waits for it at the end
+    try:
+        answer, error = came.get(timeout=seconds)
+    except queue.Empty:
+        raise Refused(f"{what}, got none in {seconds:g} s. Try again later; what came is kept.") from None
+    if error is not None:
+        raise error
+    return answer
 
 
 def refused(error, what, endpoint, seconds):    # an exception of huggingface_hub or its HTTP library -> Refused, to raise
