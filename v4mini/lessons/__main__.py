@@ -8,7 +8,6 @@ import click
 from v4mini.lessons.places import notebook_folder
 from v4mini.lessons.places import notebooks as chosen
 from v4mini.shapes import Refused
-from v4mini.writing import make_folder, write_whole
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,10 +70,10 @@ def edit(names, into):
 
     from v4mini.lessons.percent import to_text
 
-    make_folder(into)
+    into.mkdir(parents=True, exist_ok=True)
     for path in chosen(names):
         target = into / f"{path.stem}.py"
-        write_whole(target, to_text(nbformat.read(path, as_version=4)))
+        target.write_text(to_text(nbformat.read(path, as_version=4)), encoding="utf-8")
         click.echo(target)
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from v4mini.writing import write_whole
-
 LONGEST_CELL = 60           # seconds, on two cores
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
           "language_info": {"name": "python"}}
@@ -82,7 +80,10 @@ def tidy(notebook):
 def save(notebook, path):
     import nbformat
 
-    write_whole(path, nbformat.writes(notebook) + "\n")
+    path = Path(path)
+    waiting = path.with_suffix(".unfinished")
+    nbformat.write(notebook, waiting)
+    waiting.replace(path)
 
 
 def _report(path, notebook, fault):
