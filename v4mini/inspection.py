@@ -6,9 +6,10 @@ from pathlib import Path
 from v4mini.config import Config
 from v4mini.planning.counts import counts, total
 from v4mini.weights.file import tensor_bytes
-from v4mini.weights.found import stored_tensors
+from v4mini.weights.layouts import fit
+from v4mini.weights.names import resolve
 from v4mini.weights.remote.record import read_record, unfinished
-from v4mini.weights.spec import check, tensors
+from v4mini.weights.spec import tensors
 from v4mini.weights.store import open_store
 
 
@@ -26,8 +27,8 @@ def inspect_checkpoint(path):                           # -> dict of plain value
     path = Path(path)
     record = read_record(path) if path.is_dir() else None
     with open_store(path) as store:
-        config = Config.load(path if path.is_dir() else path.parent)
-        report = _report(str(path), config, _stored(store), check(config, stored_tensors(store)), checked=True)
+        config, notes = Config.load_noted(path if path.is_dir() else path.parent)
+        report = _held(str(path), config, store, asked=record is not None, notes=notes)
         report["index_total"] = _said(store.metadata)
     if record:
         report |= {"fetched": {"from": record.origin, "revision": record.revision, "tensors": record.tensors,
@@ -41,10 +42,16 @@ def inspect_checkpoint(path):                           # -> dict of plain value
 def inspect_release(release, progress=None):            # -> dict of plain values
     """The same for a release elsewhere (weights/remote), from its headers. progress(headers so far)."""
     release.read_headers(progress=progress)
-    report = _report(release.name, release.config, _stored(release), check(release.config, stored_tensors(release)), checked=True)
+    report = _held(release.name, release.config, release, asked=False, notes=[])
     meter = release.source.meter
     return report | {"index_total": release.total_size or None, "files": len(release.shards), "revision": release.source.revision,
                      "read_bytes": meter.nbytes, "requests": meter.requests}
+
+
+def _held(name, config, store, asked, notes):           # -> the report of files and their config
+    found = fit(config, resolve(store.entries()), asked)
+    report = _report(name, found.config, _stored(store), found.problems, checked=True)
+    return report | {"notes": [*notes, *found.notes]}
 
 
 def _stored(store):                                     # -> [(name, dtype, shape)]
@@ -66,7 +73,7 @@ def _report(name, config, stored, problems, checked):
         "mtp_parameters": mtp.total, "bytes": sum(formats.values()), "formats": dict(formats), "tensors_stored": len(stored),
         "groups": [{"group": group, "parameters": count.total, "active": count.active, "bytes": count.nbytes}
                    for group, count in sorted(groups.items(), key=lambda item: -item[1].nbytes)],
-        "config": config.to_dict(), "problems": problems, "missing": 0, "checked": checked, "index_total": None,
+        "config": config.to_dict(), "problems": problems, "missing": 0, "checked": checked, "index_total": None, "notes": [],
         "tensors": [{"name": tensor, "dtype": dtype, "shape": shape} for tensor, dtype, shape in stored],
     }
 
@@ -74,7 +81,7 @@ def _report(name, config, stored, problems, checked):
 def _parts(config, here):                               # -> [what is there of each group, in stored tensors and bytes]
     parts = defaultdict(lambda: {"here": 0, "of": 0, "bytes": 0, "of_bytes": 0})
     for spec in tensors(config):
-        part = parts["MTP block" if spec.name.startswith("mtp.") else spec.group]
+        part = parts["MTP block" if spec.is_mtp else spec.group]
         for name, dtype, shape in spec.stored():
             nbytes = tensor_bytes(name, dtype, shape)
             part["of"] += 1

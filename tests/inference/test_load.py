@@ -116,14 +116,14 @@ def test_all_that_does_not_fit_is_told_at_once(tmp_path, tensors):
 
 
 def test_hundreds_of_problems_are_counted_and_the_first_are_shown(folder):
-    with pytest.raises(Refused, match=r"and \d+ more") as refused:
+    with pytest.raises(Refused, match=r"and \d+ (more like it|other kinds)") as refused:
         load(folder, config=Config.tiny().replace(dim=64))
-    assert len(str(refused.value).splitlines()) < 30
+    assert len(str(refused.value).splitlines()) <= 22
 
 
 def test_fused_experts_of_another_number_are_refused(tmp_path, tensors):
     fewer = {name: array for name, array in tensors.items() if ".experts.4." not in name}
-    with pytest.raises(Refused, match=r"missing: layers.0.ffn.experts.4.w1.weight F32 \[40, 48\]"):
+    with pytest.raises(Refused, match=r"missing: layers.0.ffn.experts.4.w1.weight F32 \[40, 48\] .and 3 more like it"):
         load(checkpoint(tmp_path / "fewer", Config.tiny(), fewer))
 
 

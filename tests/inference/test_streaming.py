@@ -22,8 +22,9 @@ from v4mini.inference.streaming_weights import units_of
 from v4mini.numerics.matrix import Matrix
 from v4mini.planning.replay import replay
 from v4mini.shapes import Refused
+from v4mini.weights.checkpoint import open_checkpoint
 from v4mini.weights.random import random_tensors
-from v4mini.weights.store import open_store, write_store
+from v4mini.weights.store import write_store
 from v4mini.weights.synth import synth
 
 BUNDLED = Path(__file__).parents[2] / "data" / "mini"
@@ -41,9 +42,10 @@ def folder(tmp_path_factory):
 
 def over(path, others, places, backend="numpy", chunk=512, **how):
     """A streaming model with rooms drawn by hand: a share of the other weights, and so many places for experts."""
-    opened = load(path, backend, keep=False)
-    with open_store(path) as store:
-        units, table = units_of(opened.config, store)
+    checkpoint = open_checkpoint(path)
+    with checkpoint.store:
+        opened = load(checkpoint, backend, keep=False)
+        units, table = units_of(checkpoint)
     sizes = [unit.nbytes for key, unit in units.items() if isinstance(key, str)]
     rooms = max(max(sizes), int(others * sum(sizes))), places
     plan = SimpleNamespace(rooms=lambda tokens, process=0: rooms, chunk=chunk, limit=0, expert=0, describe=dict)

@@ -6,8 +6,9 @@ import pytest
 from v4mini.config import Config
 from v4mini.numerics.matrix import Matrix
 from v4mini.weights import random
+from v4mini.weights.layouts import check
 from v4mini.weights.random import random_tensors, random_weights
-from v4mini.weights.spec import check, tensors
+from v4mini.weights.spec import tensors
 from v4mini.weights.store import open_store
 
 CONFIGS = {"tiny": Config.tiny(), "mini": Config.mini(), "bf16": Config.tiny().replace(dtype="bf16"),

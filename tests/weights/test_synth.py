@@ -9,8 +9,8 @@ from v4mini.config import Config
 from v4mini.inference.load import load
 from v4mini.shapes import Refused
 from v4mini.weights import synth as module
+from v4mini.weights.layouts import check
 from v4mini.weights.random import random_tensors
-from v4mini.weights.spec import check
 from v4mini.weights.store import INDEX, open_store
 from v4mini.weights.synth import file_plan, free_bytes, most_layers, synth, total_bytes
 

@@ -12,8 +12,9 @@ from v4mini.inference.load import load
 from v4mini.numerics.blocks import quantise_fp4, quantise_fp8
 from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
+from v4mini.weights.layouts import check
 from v4mini.weights.random import random_tensors
-from v4mini.weights.spec import check, tensors
+from v4mini.weights.spec import tensors
 from v4mini.weights.store import open_store
 from v4mini.weights.write import save
 

@@ -93,8 +93,12 @@ def _print_verdict(report):
     if "read_bytes" in report:
         click.echo(f"\nRead {human_bytes(report['read_bytes'])} in {report['requests']} requests; "
                    f"commit {report['revision'] or 'unknown'}.")
+    for note in report["notes"]:
+        click.echo(f"\nNote: {note}")
     if report["problems"]:
-        click.echo(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(report["problems"]))
+        from v4mini.weights.layouts import grouped
+
+        click.echo(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(grouped(report["problems"])))
     if report["missing"]:
         click.echo(f"\nNot whole: {report['missing']:,} tensors are missing, so it cannot generate. "
                    f"v4mini fetch {report['fetched']['from']} all brings them.")

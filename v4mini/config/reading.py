@@ -85,7 +85,7 @@ def _from_released(fields):         # either Hugging Face spelling -> our names
         if value is not None and (value != fixed or isinstance(value, bool) != isinstance(fixed, bool)):
             raise Refused(f"config: {name} must be {json.dumps(fixed)}, got {brief(fields[name])}. V4 has nothing else.")
     fields |= _layers(fields)
-    ours = {RELEASED[name]: value for name, value in fields.items() if name in RELEASED}
+    ours = {RELEASED.get(name, name): value for name, value in fields.items() if name in RELEASED or name in DSPARK}
     if ours.get("swiglu_limit") == 0:
         raise Refused("config: swiglu_limit must be above 0 in this spelling, got 0. transformers would clamp everything to 0; "
                       "write null where nothing is clamped, or V4's 10.0.")

@@ -111,8 +111,8 @@ RULES = (                                   # (field, wanted, does it fit, try)
     ("eos_id", "a token id", lambda c: 0 <= c.eos_id < c.vocab_size, "V4 has 1."),
     ("more_eos_ids", "at most 64 token ids", lambda c: len(c.more_eos_ids) <= 64
      and all(0 <= id < c.vocab_size for id in c.more_eos_ids), "Leave it out."),
-    ("expert_dtype", "'bf16' or null where dtype is not 'fp8'",
-     lambda c: c.dtype == "fp8" or c.expert_dtype in (None, "bf16"), "Quantised experts come with quantised linears."),
+    ("expert_dtype", "'bf16' or null where dtype is 'f32'",
+     lambda c: c.dtype != "f32" or c.expert_dtype in (None, "bf16"), "Quantised experts come with fp8 or bf16 linears."),
     _multiple_of_128("dim", lambda c: c.dim), _multiple_of_128("moe_inter_dim", lambda c: c.moe_inter_dim),
     _multiple_of_128("q_lora_rank", lambda c: c.q_lora_rank),
     _multiple_of_128("o_lora_rank", lambda c: c.o_groups * c.o_lora_rank),

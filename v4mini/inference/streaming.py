@@ -9,11 +9,9 @@ held (streaming_pool.py), how the memory is divided (streaming_plan.py), the tre
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
 from v4mini.inference.load import load
 from v4mini.inference.streaming_plan import plan_memory, resident_bytes
@@ -22,7 +20,7 @@ from v4mini.inference.streaming_read import Buffer, Files
 from v4mini.inference.streaming_weights import streamed, units_of
 from v4mini.layers.attention import last_rows
 from v4mini.shapes import Refused
-from v4mini.weights.store import open_store
+from v4mini.weights.checkpoint import open_checkpoint
 
 POLICIES = {"lru": "lru", "known": "aged"}              # what users choose -> who goes, by planning.eviction
 
@@ -38,9 +36,10 @@ def open_streaming(path, memory, backend="auto", simulate=None, policy="known", 
     """
     if policy not in POLICIES:
         raise Refused(f"policy: expected lru or known, got {policy!r}. known is the default.")
-    with open_store(path) as store:
-        opened = load(path, backend, simulate, config, keep=False)
-        units, table = units_of(opened.config, store)
+    checkpoint = open_checkpoint(path, config)
+    with checkpoint.store:
+        opened = load(checkpoint, backend, simulate, keep=False)
+        units, table = units_of(checkpoint)
     plan = plan_memory(opened.config, units, memory, resident_bytes(), chunk)
     return stream(opened, units, table, plan, policy, direct, readers)
 
@@ -116,9 +115,9 @@ def engine_with(mixin, ops, **extra):                   # a class, Backend -> Ba
 
 def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> bytes a second
     """Read some experts of a checkpoint, in no order, with as many threads as a Pool has, and see how long it takes."""
-    with open_store(path) as store:
-        config = Config.load(path if Path(path).is_dir() else Path(path).parent)
-        units = [unit for key, unit in units_of(config, store)[0].items() if isinstance(key, tuple)]
+    checkpoint = open_checkpoint(path)
+    with checkpoint.store:
+        units = [unit for key, unit in units_of(checkpoint)[0].items() if isinstance(key, tuple)]
     picked = [units[i] for i in np.random.default_rng(0).permutation(len(units))[:experts]]
     files, largest = Files(direct), max(unit.nbytes for unit in units)
     buffers = [Buffer(largest) for _ in range(readers)]

@@ -10,10 +10,9 @@ import math
 import numpy as np
 
 from v4mini.inference.streaming_read import Tensor, lay_out
-from v4mini.numerics.matrix import FORMATS, Matrix
+from v4mini.numerics.matrix import FORMATS, Matrix, as_codes, as_scale
 from v4mini.shapes import Refused
 from v4mini.weights.file import DTYPES
-from v4mini.weights.names import resolve
 from v4mini.weights.spec import tensors
 from v4mini.weights.tree import Expert
 
@@ -31,11 +30,11 @@ class StreamedMatrix(Matrix):
 
     @property
     def codes(self):
-        return self._look(self.key, f"{self.name}.weight")
+        return as_codes(self._look(self.key, f"{self.name}.weight"), self.format)
 
     @property
     def scale(self):
-        return self._look(self.key, f"{self.name}.scale") if self.is_quantised else None
+        return as_scale(self._look(self.key, f"{self.name}.scale"), self.name) if self.is_quantised else None
 
     @property
     def format(self):
@@ -79,15 +78,15 @@ class LayerExperts(tuple):
         return [(self.layer, int(number)) for number in np.unique(chosen)]
 
 
-def units_of(config, store):                            # -> {key: Unit}, Unit of the embedding
+def units_of(checkpoint):                               # Checkpoint -> {key: Unit}, Unit of the embedding
     """What is read at once: an expert, key (layer, number); or another matrix with its scales, key its name.
 
     Refused for float16 matrices: each use would have to turn them into float32.
     """
-    found, groups = resolve(store.entries()), {}
+    config, found, groups = checkpoint.config, checkpoint.sources, {}
     for spec in filter(_is_matrix, tensors(config)):
-        for name, _, _ in spec.stored():
-            groups.setdefault(_key(config, spec.name), []).append(_tensor(store, name, found[name]))
+        for name in (spec.name, spec.scale_name) if spec.name in checkpoint.formats else (spec.name,):
+            groups.setdefault(_key(config, spec.name), []).append(_tensor(checkpoint.store, name, found[name]))
     units = {key: lay_out(key, group) for key, group in groups.items()}
     return units, units.pop(EMBED)
 

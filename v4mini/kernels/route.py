@@ -6,10 +6,9 @@ Not here: the experts (experts.py).
 import math
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
-from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
 TOKENS_PER_THREAD = 16          # tokens a thread takes at a time
@@ -39,7 +38,7 @@ def route(scores, route_scale, k, bias=None, chosen=None):         # [T, E] -> c
     return chosen, weights
 
 
-@njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _route_all(scores, route_scale, bias, is_given, chosen, weights):
     T = len(scores)
     for block in prange((T + TOKENS_PER_THREAD - 1) // TOKENS_PER_THREAD):
@@ -47,7 +46,7 @@ def _route_all(scores, route_scale, bias, is_given, chosen, weights):
         _route(scores, route_scale, bias, is_given, chosen, weights, start, stop)
 
 
-@njit(error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):     # float32 [T, E] -> [T, K] twice
     E, K = scores.shape[1], chosen.shape[1]
     affinity, wish = np.empty(E, np.float32), np.empty(E, np.float32)
@@ -68,7 +67,7 @@ def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):  
             weights[t, slot] = affinity[chosen[t, slot]] / total * np.float32(route_scale)
 
 
-@njit
+@njit(cache=True)
 def _choose(wish, chosen):
     """The largest len(chosen) of `wish`, best first, of equal ones the earlier, NaN last: an insertion sort of a short list."""
     n = 0
@@ -84,6 +83,6 @@ def _choose(wish, chosen):
         chosen[place] = e
 
 
-@njit
+@njit(cache=True)
 def _before(a, b):                                      # a ranks before b
     return a > b or (a == a and b != b)

@@ -36,6 +36,35 @@ def scale_shape(format, out, width):                    # -> the shape of the sc
     return (out, width // BLOCK) if format == "fp4" else None
 
 
+CODE_DTYPES = {"fp8": np.dtype(ml_dtypes.float8_e4m3fn), "fp4": np.dtype(np.int8)}
+_BYTE_SCALES = {np.dtype(ml_dtypes.float8_e8m0fnu), np.dtype(np.uint8), np.dtype(np.int8)}
+
+
+def as_codes(codes, format):                            # -> the same array under the dtype that Matrix knows; no copy
+    """Codes as people store them: FP8 and FP4 also come as uint8 or int8 bytes. Floats are returned as they are."""
+    kind = CODE_DTYPES.get(format)
+    return codes if kind is None or codes.dtype == kind else codes.view(kind)
+
+
+def as_scale(scale, name="matrix"):                     # -> ue8m0 of the same shape
+    """Scales as people store them: ue8m0 under its own dtype or as bytes (viewed), or floats that are powers of two (encoded).
+
+    Refused for a float that ue8m0 cannot hold: V4's scales are powers of two, and rounding one would change weights.
+    """
+    if scale is None or scale.dtype == ml_dtypes.float8_e8m0fnu:
+        return scale
+    if scale.dtype in _BYTE_SCALES:
+        return scale.view(ml_dtypes.float8_e8m0fnu)
+    values = np.asarray(scale, np.float32)
+    with np.errstate(invalid="ignore"):
+        fits = (np.frexp(values)[0] == 0.5) & (values >= 2.0**-127)
+    if not fits.all():
+        place = np.argwhere(~fits)[0].tolist()
+        raise Refused(f"{name} scale: expected powers of two, got {values[tuple(place)]} at {place}, {int((~fits).sum()):,} such "
+                      "in all. V4's are (ue8m0); were these weights quantised by another program, or is the file damaged?")
+    return ue8m0.encode(values)
+
+
 def by_blocks(step, values, scale, block):              # float32 [n, in], [n, ceil(in/block)] -> nothing
     """values = step(values, scale) in place; each scale serves `block` neighbours, the last one perhaps fewer."""
     n, width = values.shape

@@ -31,5 +31,13 @@ def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T
     y = np.zeros_like(x)
     for number in np.unique(chosen):
         tokens, slot = np.nonzero(chosen == number)
-        y[tokens] += expert(x[tokens], pool[number], limit, linear, weights[tokens, slot])
+        add_rows(y, tokens, expert(x[tokens], pool[number], limit, linear, weights[tokens, slot]))
     return y
+
+
+def add_rows(y, tokens, rows):                          # [T, D], [n] ascending, [n, D]
+    """y[tokens] += rows, where a token may stand twice: a hash row may name one expert in several places, and each counts."""
+    if (tokens[1:] == tokens[:-1]).any():
+        np.add.at(y, tokens, rows)                      # += alone would keep the last of them
+    else:
+        y[tokens] += rows

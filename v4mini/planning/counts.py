@@ -30,7 +30,7 @@ def counts(config):                                     # -> {group: Count} of t
     for spec in tensors(config):
         size = 0 if spec.format == "i64" else spec.size
         one = Count(size, _met(config, spec, size), spec.nbytes)
-        if spec.name.startswith("mtp."):
+        if spec.is_mtp:
             mtp += one
         else:
             groups[spec.group] += one

@@ -43,7 +43,7 @@ def active_weights(config, head=True):                  # -> numbers that one to
     share = config.n_activated_experts / config.n_routed_experts
     total = 0
     for spec in tensors(config):
-        if spec.name.startswith("mtp.") or spec.first != "matrix" or spec.group == "embedding":
+        if spec.is_mtp or spec.first != "matrix" or spec.group == "embedding":
             continue
         if spec.group == "output head" and not head:
             continue

@@ -59,7 +59,7 @@ def pass_bytes(config, tokens, mtp=False):              # -> bytes of weights th
     met = 1 - (1 - config.n_activated_experts / config.n_routed_experts) ** tokens
     total = 0
     for spec in tensors(config):
-        if spec.format == "i64" or (spec.name.startswith("mtp.") != mtp and spec.group not in SHARED):
+        if spec.format == "i64" or (spec.is_mtp != mtp and spec.group not in SHARED):
             continue
         if spec.group == "embedding":
             total += tokens * spec.nbytes / spec.shape[0]

@@ -52,7 +52,7 @@ def kinds(config):                                      # -> (Kind, ...)
     for spec in tensors(config):
         name = ".".join(part for part in spec.name.split(".") if not part.isdigit())
         counted[dataclasses.replace(spec, name=name)] += 1
-    return tuple(Kind(spec, count, spec.name.startswith("mtp.")) for spec, count in counted.items())
+    return tuple(Kind(spec, count, spec.is_mtp) for spec, count in counted.items())
 
 
 def stored_bytes(config, weights="released", mtp=False):        # -> {group: bytes}

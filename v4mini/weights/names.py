@@ -4,8 +4,8 @@
     transformers, in memory        model.layers.3.self_attn.compressor.indexer.kv_norm.weight
     transformers, saved again      model.layers.3.self_attn.compressor.indexer.norm.weight, and other mixtures
 
-`save_pretrained` (5.23.0) turns names back by regular expressions, so a file may hold released names behind "model.", in-memory
-names, or halves of both. Therefore every folder and leaf below is accepted in either spelling; a leaf alone says nothing, as
+`save_pretrained` turns names back by regular expressions, so a file may hold released names behind "model.", in-memory names,
+or halves of both. Therefore every folder and leaf below is accepted in either spelling; a leaf alone says nothing, as
 kv_norm is attn.kv_norm, attn.compressor.norm or attn.indexer.compressor.norm, depending on its folder.
 
 Not here: shapes (spec.py), files (store.py), numbers.
@@ -13,7 +13,6 @@ Not here: shapes (spec.py), files (store.py), numbers.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from v4mini.shapes import Refused
@@ -81,12 +80,16 @@ class HfSlice(NamedTuple):
     part: int | None
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which stored tensor holds a released one, and where in it: `index` is `...` for all of it, else (expert, rows)."""
+class Source(NamedTuple):
+    """Which stored tensor holds a released one, and where in it: `index` is `...` for all of it, else (expert, rows).
+
+    dtype and shape are those of the released tensor, as far as the mapping that was resolved knows them.
+    """
 
     name: str
     index: object = ...
+    dtype: object = None
+    shape: tuple | None = None
 
     def of(self, tensors):      # -> array, a view
         """The tensor itself, from the mapping that was resolved."""
@@ -148,8 +151,16 @@ def resolve(tensors):   # -> {released name: Source}
             if native in found:
                 raise Refused(f"{native}: expected it under one name, got it as {found[native].name!r} and {name!r}; "
                               "are two checkpoints mixed?")
-            found[native] = Source(name, index)
+            found[native] = Source(name, index, *_dtype_and_shape(tensors, name, index))
     return found
+
+
+def _dtype_and_shape(tensors, name, index):
+    if not isinstance(tensors, Mapping):
+        return None, None
+    entry = tensors[name]
+    shape = tuple(entry.shape)
+    return entry.dtype, shape if index is ... else (index[1].stop - index[1].start, *shape[2:])
 
 
 def _held_by(name, tensors):    # yields (released name, index)

@@ -1,6 +1,6 @@
 """The only table of tensors: for a config, the name, shape, format and first value of each.
 
-Initialisation, the check of a checkpoint, saving and counting all read it.
+Initialisation, the check of a checkpoint (layouts.py), saving and counting all read it.
 Source: the released checkpoint's index; for Flash the table's bytes are that index's total_size, 159,609,485,896.
 Not here: how other projects spell the names (names.py), the numbers themselves.
 """
@@ -8,11 +8,10 @@ Not here: how other projects spell the names (names.py), the numbers themselves.
 import math
 from dataclasses import dataclass
 
-FP8_TILE = 128              # FP8 weights: one scale per 128 x 128 tile
-FP4_BLOCK = 32              # FP4 weights: one scale per 32 numbers of a row
+from v4mini.numerics.matrix import scale_shape
+from v4mini.weights.file import DTYPES
 
 STORED = {"bf16": "BF16", "f32": "F32", "i64": "I64", "fp8": "F8_E4M3", "fp4": "I8"}       # the files' words
-BYTES = {"BF16": 2, "F32": 4, "I64": 8, "F8_E4M3": 1, "I8": 1, "F8_E8M0": 1}
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,19 @@ class TensorSpec:
     format: str             # bf16 | f32 | i64 | fp8 | fp4
     first: str              # what a new model starts from: see weights/random.py
     group: str              # the row of a parameter count it belongs to
+    role: str = "plain"     # plain | full | linear | expert | table: only linear and expert matrices are ever quantised
 
     @property
     def size(self):         # -> numbers
         return math.prod(self.shape)
+
+    @property
+    def is_mtp(self):       # -> whether it belongs to a block that drafts
+        return self.name.startswith("mtp.")
+
+    @property
+    def layer(self):        # -> number in layers.* or mtp.*, None outside all blocks
+        return layer_of(self.name)
 
     @property
     def scale_name(self):
@@ -36,38 +44,21 @@ class TensorSpec:
     def stored(self):       # -> [(name, the files' dtype, shape)]
         """As it stands in a file: FP4 packs two numbers a byte and calls them I8."""
         if self.format == "fp8":
-            rows, columns = (-(-n // FP8_TILE) for n in self.shape)
-            return [(self.name, "F8_E4M3", self.shape), (self.scale_name, "F8_E8M0", (rows, columns))]
+            return [(self.name, "F8_E4M3", self.shape), (self.scale_name, "F8_E8M0", scale_shape("fp8", *self.shape))]
         if self.format == "fp4":
             out, width = self.shape
-            return [(self.name, "I8", (out, width // 2)), (self.scale_name, "F8_E8M0", (out, width // FP4_BLOCK))]
+            return [(self.name, "I8", (out, width // 2)), (self.scale_name, "F8_E8M0", scale_shape("fp4", out, width))]
         return [(self.name, STORED[self.format], self.shape)]
 
     @property
     def nbytes(self):       # as stored, scales included
-        return sum(BYTES[dtype] * math.prod(shape) for _, dtype, shape in self.stored())
+        return sum(DTYPES[dtype].itemsize * math.prod(shape) for _, dtype, shape in self.stored())
 
 
-FLOATS = {"F32", "BF16", "F16"}
-
-
-def check(config, found):   # {stored name: something with dtype and shape} -> [one line per problem]
-    """All that is wrong with a checkpoint: missing, extra, wrong shape, wrong dtype; an empty list if it is whole.
-
-    Where the config asks for plain floats any of F32, BF16, F16 will do, and integers may be I32: values are the same.
-    """
-    wanted = {name: (dtype, shape) for spec in tensors(config) for name, dtype, shape in spec.stored()}
-    problems = [f"missing: {name} {dtype} {list(shape)}" for name, (dtype, shape) in wanted.items() if name not in found]
-    for name, entry in found.items():
-        if name not in wanted:
-            problems.append(f"extra: {name} {entry.dtype} {list(entry.shape)}")
-            continue
-        dtype, shape = wanted[name]
-        if tuple(entry.shape) != shape:
-            problems.append(f"wrong shape: {name} wanted {list(shape)}, got {list(entry.shape)}")
-        if entry.dtype != dtype and not {entry.dtype, dtype} <= FLOATS and not {entry.dtype, dtype} <= {"I64", "I32"}:
-            problems.append(f"wrong dtype: {name} wanted {dtype}, got {entry.dtype}")
-    return problems
+def layer_of(name):         # "layers.3.attn.wq_a.weight" -> 3; a tensor of no block -> None
+    """The number of the block, in layers.* or in mtp.*, that a released name belongs to."""
+    kind, _, rest = name.partition(".")
+    return int(rest.partition(".")[0]) if kind in ("layers", "mtp") else None
 
 
 def tensors(config):        # -> [TensorSpec], in the order of the model
@@ -83,7 +74,7 @@ class _Table:
                         "table": "i64"}
 
     def row(self, name, shape, kind, first, group):
-        return TensorSpec(name, tuple(shape), self.formats[kind], first, group)
+        return TensorSpec(name, tuple(shape), self.formats[kind], first, group, kind)
 
     def rows(self):
         c = self.c

@@ -63,6 +63,10 @@ class Store(Mapping):
         return list(self._shard_of)
 
     @property
+    def shards(self):   # -> {Path: {stored name: TensorEntry}}, what the model's files hold, listed or not
+        return {path: file.entries for path, file in self._files.items()}
+
+    @property
     def nbytes(self):
         return sum(entry.nbytes for entry in self.entries().values())
 
@@ -143,7 +147,7 @@ def _open_sharded(folder, found):
 
 def _read_index(path):      # -> {tensor: shard}, metadata
     index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index")
-    weight_map, metadata = index.get("weight_map"), index.get("metadata", {})
+    weight_map, metadata = index.get("weight_map"), index.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")
     if not isinstance(weight_map, dict) or not weight_map:
