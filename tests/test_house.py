@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (                                              # ground first; a room may import its own floor and those below
-    {"printable", "shapes", "untrusted", "numerics", "config"},
+    {"printable", "shapes", "untrusted", "numerics", "config", "writing"},
     {"ops", "weights"},
     {"backend", "planning"},
     {"layers", "kernels", "accel"},
@@ -67,7 +67,7 @@ def test_imports_run_down_only(module):
 def test_plain_rooms_import_only_the_ground(module):
     path, tree = module
     if room_of(path) in PLAIN:
-        assert set(imported_rooms(tree)) <= {"printable", "shapes", "untrusted", *PLAIN}, f"{path}: plain data in, plain data out"
+        assert set(imported_rooms(tree)) <= {*FLOORS[0], *PLAIN} - {"config", "numerics"}, f"{path}: plain data in and out"
 
 
 def test_a_module_says_what_it_holds_and_what_it_does_not(module):
@@ -100,6 +100,39 @@ def test_only_the_front_prints(module):
         return
     prints = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
     assert not prints, f"{path}: print in lines {prints}"
+
+
+CHANGES_FILES = {"write_text", "write_bytes", "savefig", "tofile", "to_file", "save_file", "memmap", "touch", "unlink", "rmtree",
+                 "mkdir", "makedirs", "rename", "renames", "replace_file", "copyfile", "copy2", "copytree", "move", "symlink_to",
+                 "hardlink_to", "mkdtemp", "mkstemp", "NamedTemporaryFile"}
+INTO_MEMORY = {"savefig", "savez_compressed", "savez"}      # into a file that is BytesIO: seen by its name `file`
+
+
+def test_only_writing_py_writes(module):
+    """Open-for-write, renaming, removing: elsewhere a device, a link or a stranger's file would not be looked at."""
+    path, tree = module
+    if room_of(path) == "writing":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            assert not _changes_files(node), f"{path}:{node.lineno}: {ast.unparse(node)[:80]}: use v4mini.writing"
+
+
+def _changes_files(call):
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    on = function.value.id if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) else ""
+    words = [argument.value for argument in [*call.args, *(keyword.value for keyword in call.keywords)]
+             if isinstance(argument, ast.Constant) and isinstance(argument.value, str)]
+    if name == "open":
+        flags = ast.unparse(call)
+        return any(set(word) & set("wax+") and set(word) <= set("rwaxbtU+") for word in words) or "O_WRONLY" in flags \
+            or "O_RDWR" in flags or "O_CREAT" in flags
+    if name in ("save", "savez", "savez_compressed", "savetxt", "savefig", "dump"):
+        target = call.args[1] if name == "dump" and len(call.args) > 1 else call.args[0] if call.args else None
+        return (on in ("np", "numpy", "json", "pickle") or name in INTO_MEMORY) and getattr(target, "id", "") != "file"
+    return name in CHANGES_FILES or (on == "os" and name in ("replace", "remove", "link", "symlink", "mknod", "mkfifo")) \
+        or (on == "nbformat" and name == "write") or (on == "shutil" and name != "disk_usage")
 
 
 def test_no_star_imports_and_no_path_tricks(module):

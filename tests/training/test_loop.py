@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from full_disk import FullDisk
 
-from v4mini import Refused
+from v4mini import Refused, writing
 from v4mini.training.checkpoint import NAME, read_checkpoint
 from v4mini.training.loop import LOG, asked_to_stop, read_log, train
 
@@ -74,9 +74,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(run_of, tmp_p
     run = run_of()
     train(run, tmp_path, most=2)
     good = (tmp_path / NAME).read_bytes()
-    from v4mini.weights import file as weights_file
-
-    monkeypatch.setattr(weights_file, "open", FullDisk(len(good) // 3, modes=("xb",)).open, raising=False)
+    monkeypatch.setattr(writing, "open", FullDisk(len(good) // 3, modes=("xb+",)).open, raising=False)
     with pytest.raises(Refused, match=r"wanted [\d,]+ bytes, got no more room \(No space left on device"):
         train(run, tmp_path)
     assert (tmp_path / NAME).read_bytes() == good

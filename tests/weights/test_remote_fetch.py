@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from weights.misbehaving import COMMIT
 
 import v4mini as v4
+from v4mini import writing
 from v4mini.inspection import inspect_checkpoint
 from v4mini.shapes import Refused
 from v4mini.weights.remote import fetch as fetching
@@ -392,8 +393,8 @@ def test_a_disk_that_is_too_small_is_known_before(folder, tmp_path, monkeypatch)
 
 
 def test_a_disk_that_fills_up_keeps_what_came(folder, tmp_path, monkeypatch):
-    disk = FullDisk(300_000)
-    monkeypatch.setattr(fetching, "open", disk.open, raising=False)
+    disk = FullDisk(300_000, modes=("ab",))
+    monkeypatch.setattr(writing, "open", disk.open, raising=False)
     monkeypatch.setattr("v4mini.weights.remote.folder.CHUNK", 1 << 14)
     with pytest.raises(Refused, match="No space left on device.*Make room"):
         bring(open_release(folder), ["layers.4"], tmp_path)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from v4mini.shapes import Refused
 from v4mini.weights.file import read_header
+from v4mini.weights.ours import MARK
 from v4mini.weights.store import INDEX, open_store, write_store
 
 
@@ -50,7 +51,7 @@ def test_shards_are_one_mapping(sharded):
         assert not store["a"].flags.writeable and "5 tensors" in repr(store) and "3 file" in repr(store)
         with pytest.raises(KeyError):
             store["x"]
-    assert sorted(os.listdir(sharded)) == [shard(sharded, n).name for n in (1, 2, 3)] + [INDEX]
+    assert sorted(os.listdir(sharded)) == [shard(sharded, n).name for n in (1, 2, 3)] + [INDEX, MARK]
 
 
 def test_tensors_are_mapped_at_first_use_only(sharded):
@@ -176,7 +177,7 @@ def test_a_new_checkpoint_replaces_the_old_one_whole(tmp_path, first, then):
     assert values(open_store(tmp_path)) == {"b": 5, "z": 6, "y": 7}
     files = {"model.safetensors"} if then == 99 else {INDEX} | {shard(tmp_path, n, of=48 // then + (then == 32)).name
                                                                 for n in range(1, 4 if then == 16 else 3)}
-    assert set(os.listdir(tmp_path)) == files | {"adapter.safetensors"}, "and what is not ours stays"
+    assert set(os.listdir(tmp_path)) == files | {MARK, "adapter.safetensors"}, "and what is not ours stays"
 
 
 def test_a_checkpoint_may_be_rewritten_from_itself(sharded):
@@ -233,7 +234,7 @@ def test_a_writer_killed_while_writing_leaves_the_old_checkpoint(sharded):
         writer.send_signal(signal.SIGKILL)
     assert values(open_store(sharded)) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
     write_store(sharded, rows(a=7))
-    assert os.listdir(sharded) == ["model.safetensors"], "the next writer clears away what the killed one left"
+    assert sorted(os.listdir(sharded)) == ["model.safetensors", MARK], "the next writer clears away what the killed one left"
 
 
 class Killed(BaseException):
@@ -271,6 +272,8 @@ def test_killed_at_any_moment_it_is_old_or_new_or_refused(tmp_path, monkeypatch,
             seen.add("old" if now == old else "new")
         except Refused:
             assert not finished
+        write_store(folder, rows(**new), shard_bytes=then)      # whatever was left, the next writer knows it as ours
+        assert values(open_store(folder)) == new and not [name for name in os.listdir(folder) if name.startswith(".")]
     assert seen == {"old", "new"}
 
 

@@ -10,6 +10,7 @@ import click
 from v4mini import Config, Refused
 from v4mini.cli.main import backend_option, before_numpy, json_option, main
 from v4mini.viz.tables import human_bytes, text_table
+from v4mini.writing import append
 
 
 @main.group()
@@ -194,8 +195,7 @@ def bench_million(tokens, log, backend, as_json):
         if sys.stderr.isatty():
             click.echo("\r\033[K", nl=False, err=True)
         if log:
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append(log, json.dumps(line) + "\n")
         click.echo(json.dumps(line) if as_json else _million_text(line))
 
 

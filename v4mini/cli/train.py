@@ -8,6 +8,7 @@ import click
 
 from v4mini import Refused
 from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main
+from v4mini.writing import make_folder, write_whole
 
 SOURCE = "the standard library of Python {}.{}, without the modules held out"
 
@@ -34,9 +35,11 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
     Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
     """
     before_numpy(threads, is_training=True)
+    from v4mini.training.export import expect_exportable
     from v4mini.training.loop import asked_to_stop
     from v4mini.training.loop import train as go_on
 
+    expect_exportable(export_to or out / "model")
     run, tokenizer_text = _open(name, out, resume, tokenizer_path, without, anticipate, backend)
     with asked_to_stop() as stop:
         is_done = go_on(run, out, steps, None if as_json else _teller(run.recipe), stop)
@@ -65,7 +68,7 @@ def _open(name, out, resume, tokenizer_path, without, anticipate, backend):     
         raise Refused(f"--resume: no {NAME} in {out}. Leave it out to begin.")
     if begun and not resume:
         raise Refused(f"--out: {out} holds a run already. Add --resume to go on with it, or name another folder.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     texts = [text for _, text in stdlib_texts()]
     tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
     tokenizer = Tokenizer(tokenizer_text)
@@ -94,7 +97,7 @@ def _tokenizer_text(name, out, path, config, texts, resume):
         from v4mini.text.bpe import train as learn
 
         text = learn(texts, config.vocab_size)
-    own.write_text(text, encoding="utf-8")
+    write_whole(own, text)
     return text
 
 

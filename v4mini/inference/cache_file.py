@@ -3,12 +3,9 @@
 Not here: what is in a cache (cache.py), the file format (weights/file.py).
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import secrets
 from dataclasses import dataclass
 
 from v4mini.planning.memory import STORAGES
@@ -26,24 +23,15 @@ def write_cache(path, config, storage, layers, numbers, tensors, progress=None):
                 **{name: str(number) for name, number in numbers.items()}}
     listed = [(name, format.file_dtype, (sum(map(len, pieces)), format.columns), lambda pieces=pieces: _strips(pieces))
               for name, (format, pieces) in tensors.items()]
-    folder, name = os.path.split(os.path.abspath(path))
-    begun = os.path.join(folder, f".{name[:150]}.{secrets.token_hex(4)}.unsigned")
-    try:
-        write_file(begun, listed, metadata, progress)
-        with open(begun, "rb+", buffering=0) as file:
-            header = _header(file)
-            digits = _checksum(file, header, begun).encode()
-            file.seek(header.index(b'"checksum":"' + ZEROS.encode()) + len(b'"checksum":"'))
-            file.write(digits)
-            os.fsync(file.fileno())
-        os.replace(begun, path)
-    except Refused as error:
-        raise Refused(str(error).replace(begun, str(path))) from None
-    except OSError as error:
-        raise Refused(f"{path}: cannot be written ({error.strerror}); is the folder there, and yours?") from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(begun)
+    write_file(path, listed, metadata, progress, _sign)
+
+
+def _sign(file):                                        # the checksum takes the place of its zeros
+    file.seek(0)
+    header = _header(file)
+    digits = _checksum(file, header).encode()
+    file.seek(header.index(b'"checksum":"' + ZEROS.encode()) + len(b'"checksum":"'))
+    file.write(digits)
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ def _check_bytes(path, checksum):
         header = _header(file)
         if not re.fullmatch("[0-9a-f]{64}", checksum) or header.count(checksum.encode()) != 1:
             raise Refused(f"{path}: expected one sha256 as checksum, got {checksum[:80]!r}; is the file damaged?")
-        got = _checksum(file, header.replace(checksum.encode(), ZEROS.encode()), path)
+        got = _checksum(file, header.replace(checksum.encode(), ZEROS.encode()))
     if got != checksum:
         raise Refused(f"{path}: expected bytes of checksum {checksum[:12]}..., got {got[:12]}...; the file is damaged, "
                       "so read the text again.")
@@ -100,7 +88,7 @@ def _header(file):                                      # -> bytes, the length b
     return length + file.read(int.from_bytes(length, "little"))
 
 
-def _checksum(file, header, path):                      # a file read up to its header's end -> 64 hex digits
+def _checksum(file, header):                      # a file read up to its header's end -> 64 hex digits
     digest = hashlib.sha256(header)
     file.seek(len(header))
     while block := file.read(AT_ONCE):

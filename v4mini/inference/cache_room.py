@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 
 from v4mini.shapes import Refused
+from v4mini.writing import open_new, remove
 
 FIRST_ROWS = 64
 LARGE = 1 << 20                 # bytes
@@ -99,7 +100,7 @@ class ScratchFile:
     def __init__(self, path, nbytes):
         self.path = os.path.abspath(path)
         try:
-            self.file = open(self.path, "xb+", buffering=0)         # noqa: SIM115 - closed by _remove
+            self.file = open_new(self.path)                 # closed by _remove
         except FileExistsError:
             raise Refused(f"{path}: expected a new file for the cache, got one that is there; does another cache use it? "
                           "Delete it or name another.") from None
@@ -130,8 +131,8 @@ class ScratchFile:
 
 def _remove(file, path):
     file.close()
-    with contextlib.suppress(OSError):                              # Windows keeps a mapped file until the map is gone
-        os.unlink(path)
+    with contextlib.suppress(Refused):                              # Windows keeps a mapped file until the map is gone
+        remove(path)
 
 
 def file_rooms(path, kinds):                            # {key: (columns, dtype, most rows)} -> ScratchFile, {key: FileRoom}

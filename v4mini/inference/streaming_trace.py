@@ -26,7 +26,7 @@ from v4mini.ops.route import affinity
 from v4mini.planning.replay import steps_of
 from v4mini.shapes import Refused
 from v4mini.untrusted import parse_json
-from v4mini.weights.file import replacing
+from v4mini.writing import write_whole
 
 SCORED = 1024           # tokens of which all scores are kept: 43 x 256 of them a token in Flash
 MAX_ABOUT = 1 << 20     # bytes
@@ -77,8 +77,7 @@ class RoutingTrace:
         about = json.dumps({"config": self.config.to_dict(), "prompt": self.prompt})
         file = io.BytesIO()
         np.savez_compressed(file, about=np.array(about), **{name: getattr(self, name) for name in _ARRAYS})
-        with replacing(path, len(file.getvalue())) as write:
-            write(file.getbuffer())
+        write_whole(path, file.getvalue())
 
 
 _ARRAYS = {"ids": (np.int64, 1), "calls": (np.int64, 1), "experts": (np.int16, 3), "weights": (np.float32, 3),

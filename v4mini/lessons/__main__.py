@@ -8,6 +8,7 @@ import click
 from v4mini.lessons.places import notebook_folder
 from v4mini.lessons.places import notebooks as chosen
 from v4mini.shapes import Refused
+from v4mini.writing import make_folder, write_whole
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,10 +71,10 @@ def edit(names, into):
 
     from v4mini.lessons.percent import to_text
 
-    into.mkdir(parents=True, exist_ok=True)
+    make_folder(into)
     for path in chosen(names):
         target = into / f"{path.stem}.py"
-        target.write_text(to_text(nbformat.read(path, as_version=4)), encoding="utf-8")
+        write_whole(target, to_text(nbformat.read(path, as_version=4)))
         click.echo(target)
 
 

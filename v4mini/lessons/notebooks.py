@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from v4mini.writing import write_whole
+
 LONGEST_CELL = 60           # seconds, on two cores
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
           "language_info": {"name": "python"}}
@@ -80,10 +82,7 @@ def tidy(notebook):
 def save(notebook, path):
     import nbformat
 
-    path = Path(path)
-    waiting = path.with_suffix(".unfinished")
-    nbformat.write(notebook, waiting)
-    waiting.replace(path)
+    write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def _report(path, notebook, fault):

@@ -26,8 +26,8 @@ from v4mini.training.evaluate import (
 )
 from v4mini.training.recipe import left_out
 from v4mini.viz.tables import human_bytes, human_count, text_table
-from v4mini.weights.file import replacing
 from v4mini.weights.spec import tensors
+from v4mini.writing import write_whole
 
 NAME = "card.json"
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
@@ -105,8 +105,7 @@ def quoted(card):                       # dict -> dict
 def write_card(folder, card):
     """card.json in a model's folder: complete or not at all."""
     raw = json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n"
-    with replacing(Path(folder) / NAME, len(raw)) as write:
-        write(raw)
+    write_whole(Path(folder) / NAME, raw)
 
 
 def read_card(folder):                  # -> dict

@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import os
 import signal
 import threading
 import time
 from pathlib import Path
 
 from v4mini.training.checkpoint import NAME
+from v4mini.writing import append, write_whole
 
 LOG = "log.jsonl"
 CHECK_EVERY = 5             # steps between two looks at the answers, in stages that wait for them
@@ -52,8 +52,7 @@ def _log(path, lines, report):
     line = {**lines[-1], "steps": len(lines), "seconds": seconds}
     line["losses"] = {name: sum(one["losses"][name] for one in lines) / len(lines) for name in lines[-1]["losses"]}
     line["tokens_per_second"] = sum(one["batch"] for one in lines) / seconds
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append(path, json.dumps(line) + "\n")
     if report:
         report(line)
 
@@ -71,9 +70,7 @@ def read_log(path):                                     # -> [dict]
 def _forget_after(path, step):                          # lines of steps that will be made again
     kept = [line for line in read_log(path) if line["step"] <= step]
     if path.exists():
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ FLOORS = (                  # from the roof down: what the floor is for, its roo
     ("which weight meets which operation", ("layers", "kernels")),
     ("the one list of operations", ("backend.py", "planning")),
     ("formulas, and where numbers come from", ("ops", "weights")),
-    ("the ground", ("numerics", "config", "shapes.py", "printable.py", "untrusted.py")),
+    ("the ground", ("numerics", "config", "shapes.py", "printable.py", "untrusted.py", "writing.py")),
 )
 GARDEN = ("text", "trace.py", "viz", "lessons", "cli/")
 
@@ -24,7 +24,7 @@ def draw_house(ax, path=("config", "weights", "ops", "layers", "model.py", "infe
     ax.text(-2.4, -1.0, "garden", ha="right", va="center", color=QUIET, fontsize=9.5)
     ax.annotate("", (4.85, 1.1), (4.85, len(FLOORS) - 0.3), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2})
     ax.text(5.0, len(FLOORS) / 2, "imports run\ndown only", va="center", color=INK)
-    ax.set(xlim=(-4.1, 7.5), ylim=(-1.6, len(FLOORS) + 0.1))
+    ax.set(xlim=(-4.1, 9.0), ylim=(-1.6, len(FLOORS) + 0.1))
     ax.axis("off")
 
 

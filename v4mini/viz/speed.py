@@ -2,6 +2,8 @@
 
 from itertools import cycle
 
+from v4mini.viz.style import save_figure
+
 
 def draw_race(axes, laps):                              # laps: what, tokens, engine, seconds
     """Seconds against tokens on two logarithmic axes, a marker of its own for each engine."""
@@ -21,7 +23,7 @@ def save_race(laps, path):
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     draw_race(figure.subplots(), laps)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def draw_kernels(axes, timings):                        # timings: name, share, bound
@@ -43,4 +45,4 @@ def save_kernels(timings, path):
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     draw_kernels(figure.subplots(), timings)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

@@ -4,6 +4,12 @@ Lines differ in colour, mark and dash; the ground is always white, so that a dar
 Not here: what is drawn (the other files of viz/).
 """
 
+import io
+import os
+
+from v4mini.shapes import Refused
+from v4mini.writing import write_whole
+
 # Okabe and Ito's colours, told apart with any kind of colour vision; in this order also by their grey in print
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 INK, QUIET, PAPER = "#1A1A1A", "#6B6B6B", "#FFFFFF"
@@ -25,3 +31,13 @@ def use():
         "font.size": 10.5, "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
         "lines.linewidth": 1.8, "lines.markersize": 5, "image.cmap": "cividis",
         "axes.prop_cycle": cycler(color=COLORS) + cycler(marker=MARKS) + cycler(linestyle=DASHES)})
+
+
+def save_figure(figure, path, dpi):
+    """A figure into a file of the kind that its name ends in: .png, .svg, .pdf ... Refused if matplotlib knows no such kind."""
+    kind, file = os.path.splitext(path)[1][1:].lower(), io.BytesIO()
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise Refused(f"{path}: expected a name that ends in .png, .svg or .pdf, got .{kind}. Choose among them.")
+    figure.savefig(file, dpi=dpi, format=kind)
+    write_whole(path, file.getvalue())

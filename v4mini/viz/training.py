@@ -3,7 +3,7 @@
 Not here: the log (training/loop.py).
 """
 
-from v4mini.viz.style import COLORS, DASHES, INK, MARKS, QUIET
+from v4mini.viz.style import COLORS, DASHES, INK, MARKS, QUIET, save_figure
 
 NAMES = {"next": "next token", "mtp": "token after next (MTP)", "index": "indexer", "balance": "balance"}
 
@@ -58,4 +58,4 @@ def save_training(lines, path):                         # [log line], path of a 
     draw_answers(answers, lines)
     draw_shares(load, lines, "load", "busiest expert (mean loads)")
     draw_shares(recall, lines, "recall", "indexer recall")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, dpi=120)

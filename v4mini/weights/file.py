@@ -10,14 +10,10 @@ A header comes from a stranger: every number in it is checked before it is used.
 Not here: folders of several files (store.py), which names a model needs (spec.py), who spells names how (names.py).
 """
 
-import contextlib
-import errno
 import json
 import math
 import mmap
 import os
-import secrets
-import shutil
 import stat
 from dataclasses import dataclass
 
@@ -26,6 +22,7 @@ import numpy as np
 
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, damaged, is_text, kind_of, parse_json
+from v4mini.writing import NewFile
 
 # In the order the safetensors package sorts them, so that our files equal its files byte for byte.
 # F4 counts two elements per byte; its view is the packed bytes, with half as many columns.
@@ -210,26 +207,44 @@ def _check_no_gaps(path, entries, data_start, size):
         raise damaged(path, f"the last tensor to end where the file ends, at byte {size:,}", f"{reached:,}")
 
 
-def write_file(path, tensors, metadata=None, progress=None):    # -> bytes written, header included
+def write_file(path, tensors, metadata=None, progress=None, finish=None):       # -> bytes written, header included
     """Write (name, dtype, shape, chunks) tuples; the file appears under its name only when it is complete.
 
     `chunks()` yields arrays or bytes that follow each other: only one is in memory at a time. Arrays have the tensor's dtype, or
     are uint8 codes. Tensors lie widest type first, then by name, as the safetensors package has them, so that each is aligned.
-    `progress(bytes_so_far)` is called after every chunk. Whatever goes wrong, an old file of that name stays as it was.
+    `progress(bytes_so_far)` is called after every chunk, `finish(file)` at the end: it may read and change what was written.
+    Whatever goes wrong, an old file of that name stays as it was.
     Refused on a tensor that does not fit its shape, a name twice, no room, a place that cannot be written.
     """
+    new = begin_file(path, tensors, metadata, progress, finish)
+    try:
+        new.take_place()
+    except BaseException:
+        new.drop()
+        raise
+    return new.wanted
+
+
+def begin_file(path, tensors, metadata=None, progress=None, finish=None, is_hashed=False):      # -> NewFile, sealed
+    """As write_file, but the file waits under a temporary name, to take its place together with others."""
     planned, header = _plan(path, tensors, metadata or {})
-    total = len(header) + sum(nbytes for *_, nbytes in planned)
-    with replacing(path, total) as write:
-        write(header)
+    new = NewFile(path, len(header) + sum(nbytes for *_, nbytes in planned), is_hashed)
+    try:
+        new.write(header)
         written = 0
         for name, dtype, chunks, nbytes in planned:
             for raw in _checked_chunks(f"{path}: tensor {brief(name)}", dtype, chunks, nbytes):
-                write(raw)
+                new.write(raw)
                 written += len(raw)
                 if progress:
                     progress(written)
-    return total
+        if finish:
+            finish(new.file)
+        new.seal()
+    except BaseException:                                       # Ctrl-C too
+        new.drop()
+        raise
+    return new
 
 
 def _plan(path, tensors, metadata):     # -> [(name, dtype, chunks, bytes)], header bytes
@@ -269,57 +284,3 @@ def _checked_chunks(where, dtype, chunks, nbytes):      # yields flat byte views
     if given != nbytes:
         more = "at least " if given > nbytes else ""
         raise Refused(f"{where}: expected chunks of {nbytes:,} bytes together, got {more}{given:,}; do they fit its shape?")
-
-
-@contextlib.contextmanager
-def replacing(path, wanted):    # gives write(bytes)
-    """A new file that takes the name `path` when the block ends well, and vanishes when it does not.
-
-    `wanted` bytes will be written, for the sentence when the disk is full. Refused if the disk will not.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    part = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.part")
-
-    def write(raw):
-        view = memoryview(raw)
-        with _disk_refuses(path, part, wanted):
-            while view:                                         # one call takes at most 2 GiB on Linux
-                view = view[file.write(view):]
-
-    with _disk_refuses(path, part, wanted):
-        file = open(part, "xb", buffering=0)                    # noqa: SIM115 - closed below, before it is renamed
-    try:
-        with file:
-            yield write
-            with _disk_refuses(path, part, wanted):
-                os.fsync(file.fileno())
-        with _disk_refuses(path, part, wanted):
-            os.replace(part, path)
-    except BaseException:                                       # Ctrl-C too
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
-    _sync_folder(folder)
-
-
-@contextlib.contextmanager
-def _disk_refuses(path, part, wanted):
-    try:
-        yield
-    except OSError as error:
-        if errno.errorcode.get(error.errno) not in ("ENOSPC", "EDQUOT", "EFBIG"):
-            raise Refused(f"{path}: cannot be written ({error.strerror}); is the folder there, and yours?") from error
-        begun = os.path.getsize(part) if os.path.exists(part) else 0
-        free = shutil.disk_usage(os.path.dirname(part)).free + begun
-        raise Refused(f"{path}: wanted {wanted:,} bytes, got no more room ({error.strerror}; {free:,} bytes free); "
-                      "make room or choose another disk.") from error
-
-
-def _sync_folder(folder):
-    """Make the new name itself survive a power cut, where the system offers that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

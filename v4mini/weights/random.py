@@ -13,6 +13,7 @@ import numpy as np
 
 from v4mini.numerics import e2m1, e4m3
 from v4mini.numerics.matrix import Matrix
+from v4mini.weights.ours import RANDOM
 from v4mini.weights.spec import TensorSpec, tensors
 from v4mini.weights.write import write_checkpoint
 
@@ -23,9 +24,10 @@ CODE_SPREAD = {"fp8": 100.0, "fp4": 2.0}    # standard deviation in units of the
 def random_weights(config, path, seed=0, progress=None):            # -> path
     """Write a checkpoint of random weights, any config, any size: tensors are drawn as they are written.
 
-    The same (config, seed) gives the same bytes. Raises Refused if the disk is too small.
+    The same (config, seed) gives the same bytes. Raises Refused if the disk is too small, or if the folder holds a checkpoint
+    that random_weights did not write.
     """
-    return write_checkpoint(path, config, random_rows(tensors(config), seed), random_metadata(seed), progress)
+    return write_checkpoint(path, config, random_rows(tensors(config), seed), random_metadata(seed), progress, kind=RANDOM)
 
 
 def random_rows(specs, seed=0):                                     # [TensorSpec] -> [(name, dtype, shape, chunks)]

@@ -11,22 +11,19 @@ Not here: the format of one file (file.py), which tensors a model needs (spec.py
 
 import contextlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, is_text, parse_json, read_file
-from v4mini.weights.file import open_file, replacing, tensor_bytes, write_file
+from v4mini.weights.file import begin_file, open_file, tensor_bytes
+from v4mini.weights.ours import INDEX, LOCK, Mark, digest_of, expect_ours
+from v4mini.writing import alone, make_folder, remove, write_whole
 
-INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 SHARD_BYTES = 4 << 30
 MAX_INDEX_BYTES = 64 << 20                              # the index of V4-Pro, 140,000 tensors, has about 12 MB
-_UNFINISHED = ".unfinished"                             # new shards wait there until all are complete
-_OUR_FILE = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors", re.ASCII)
 _ONE_OF_MANY = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors", re.ASCII)
 _OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf", ".npz"}
 
@@ -183,40 +180,30 @@ def _check_agreement(folder, files, shard_of):
                               "are two checkpoints mixed?")
 
 
-def write_store(folder, tensors, shard_bytes=SHARD_BYTES, metadata=None, progress=None):        # -> [Path], as written
+def write_store(folder, tensors, shard_bytes=SHARD_BYTES, metadata=None, progress=None, kind="checkpoint", others=None):
     """Write a list of (name, dtype, shape, chunks), as `write_file` takes them, into one file or shards and their index.
 
+    others: {name: bytes}, small files that belong to it, such as config.json. kind: what is written, for the folder's record.
     Nothing of an earlier checkpoint is touched before all that is new lies complete on the same disk (both need room); then the
-    old index goes first and the new one comes last. Killed between, the folder is refused; it is never a mixture.
-    `progress(bytes_so_far)` counts all shards. Refused as in `write_file`.
+    old index goes first and the new one comes last. Killed between, the folder is refused; it is never a mixture. Only files
+    that we wrote are replaced or removed (ours.py). `progress(bytes_so_far)` counts all shards.
+    Refused as in `write_file`, and if the folder holds a checkpoint that is not ours. -> [Path], as written
     """
-    folder, tensors = Path(folder), list(tensors)
+    folder, tensors, others = Path(folder), list(tensors), others or {}
     shards = _share_out(folder, tensors, shard_bytes)
-    waiting = folder / _UNFINISHED
-    with _writable(folder):
-        shutil.rmtree(waiting, ignore_errors=True)      # of a writer that was killed
-        waiting.mkdir(parents=True)
-    try:
-        done = 0
+    expect_ours(folder, kind, [*shards, *others, INDEX])
+    make_folder(folder)
+    busy = f"{folder}: another process is writing into this folder. Wait for it, or choose another folder."
+    with alone(folder / LOCK, busy), contextlib.ExitStack() as afterwards:
+        begun, done = {}, 0
         for name, group in shards.items():
             report = progress and (lambda written, done=done: progress(done + written))
-            write_file(waiting / name, group, metadata, report)
+            begun[name] = begin_file(folder / name, group, metadata, report, is_hashed=True)
+            afterwards.callback(begun[name].drop)           # nothing, once it has its name
             done += sum(_size(folder, tensor) for tensor in group)
-    except BaseException:
-        shutil.rmtree(waiting, ignore_errors=True)
-        raise
-    with _writable(folder):     # interrupted in here, the new shards stay: they are complete
-        written = _take_the_place(folder, waiting, shards, {**(metadata or {}), "total_size": done})
-        waiting.rmdir()
-    return written
-
-
-@contextlib.contextmanager
-def _writable(folder):
-    try:
-        yield
-    except OSError as error:
-        raise Refused(f"{folder}: cannot be written ({error.strerror}); is it a folder, and yours?") from error
+        small = others | _index(shards, {**(metadata or {}), "total_size": done})
+        _take_the_place(folder, expect_ours(folder, kind, [*shards, *small, INDEX]), begun, small)
+    return [folder / name for name in (*shards, *small) if name not in others]
 
 
 def _size(folder, tensor):
@@ -242,18 +229,28 @@ def _share_out(folder, tensors, shard_bytes):   # -> {file name: [tensors]}
     return {f"model-{number:05d}-of-{len(groups):05d}.safetensors": group for number, group in enumerate(groups, 1)}
 
 
-def _take_the_place(folder, waiting, shards, metadata):
-    with contextlib.suppress(FileNotFoundError):
-        (folder / INDEX).unlink()
-    for old in folder.iterdir():
-        if _OUR_FILE.fullmatch(old.name) and old.name not in shards:
-            old.unlink()
-    for name in shards:
-        os.replace(waiting / name, folder / name)
+def _index(shards, metadata):           # -> {name: bytes}, of nothing where one file holds all
     if list(shards) == [SINGLE]:
-        return [folder / SINGLE]
+        return {}
     weight_map = {tensor[0]: name for name, group in shards.items() for tensor in group}
-    index = json.dumps({"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}, indent=2).encode()
-    with replacing(folder / INDEX, len(index)) as write:
-        write(index)
-    return [folder / name for name in shards] + [folder / INDEX]
+    return {INDEX: json.dumps({"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}, indent=2).encode()}
+
+
+def _take_the_place(folder, mark, begun, small):
+    """Swap an old checkpoint for files that lie complete. The record knows old and new ones until the old are gone."""
+    new = {name: [file.sha256] for name, file in begun.items()}
+    new |= {name: [digest_of(raw)] for name, raw in small.items()}
+    mark.and_also(new).write(folder)
+    remove(folder / INDEX)
+    for name in mark.files:
+        if name.endswith(".safetensors") and (name not in new or small):
+            remove(folder / name)
+    for name, raw in small.items():
+        if name != INDEX:
+            write_whole(folder / name, raw)
+    for file in begun.values():
+        file.take_place()
+    if INDEX in small:
+        write_whole(folder / INDEX, small[INDEX])
+    Mark(mark.kind, new | {name: sums for name, sums in mark.files.items() if name not in new and (folder / name).exists()}
+         ).write(folder)

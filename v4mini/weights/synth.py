@@ -6,19 +6,20 @@ files that are there. Weights are drawn as codes and scales; nothing is quantise
 Not here: the random numbers (random.py), the layout of a file (file.py).
 """
 
-import contextlib
 import itertools
 import json
-import os
 import shutil
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import read_header, replacing, write_file
+from v4mini.weights.file import read_header, write_file
+from v4mini.weights.ours import LOCK, MARK, Mark, digest_of, expect_ours
 from v4mini.weights.random import random_metadata, random_rows
 from v4mini.weights.spec import tensors
 from v4mini.weights.store import INDEX
+from v4mini.writing import alone, make_folder, write_whole
 
+KIND = "synth"
 RESERVE = 8 << 30               # bytes of the disk that stay free
 HEADERS = 1 << 20               # bytes a file may have beside its tensors: a layer of Flash has 0.2 MB of header
 
@@ -30,11 +31,26 @@ def synth(path, config, seed=0, reserve=RESERVE, progress=None):        # -> Pat
     Refused if the disk is too small, before anything is written; if the folder holds anything else.
     """
     path, files = Path(path), file_plan(config)
-    here = _look(path, config, files, seed)
+    weight_map = {stored: name for name, specs in files.items() for spec in specs for stored, _, _ in spec.stored()}
+    small = {"config.json": _json(config.to_released()),
+             INDEX: _json({"metadata": {**_metadata(seed), "total_size": total_bytes(config)}, "weight_map": weight_map})}
+    here, _ = _look(path, files, seed)
     missing = sum(_bytes(specs) for name, specs in files.items() if name not in here)
     if missing:
         _expect_room(path, missing + HEADERS * len(files), reserve)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
+    with alone(path / LOCK, f"{path}: another process is writing into this folder. Wait for it, or choose another folder."):
+        here, mark = _look(path, files, seed)
+        new = {name: [digest_of(raw)] for name, raw in small.items()}
+        mark.and_also(new).write(path)
+        _write_missing(path, files, here, seed, progress)
+        for name, raw in small.items():
+            write_whole(path / name, raw)
+        Mark(KIND, new).write(path)
+    return path
+
+
+def _write_missing(path, files, here, seed, progress):
     done = 0
     for name, specs in files.items():
         if name not in here:
@@ -43,10 +59,6 @@ def synth(path, config, seed=0, reserve=RESERVE, progress=None):        # -> Pat
         done += _bytes(specs)
         if progress:
             progress(done)
-    _write_json(path / "config.json", config.to_released())
-    weight_map = {stored: name for name, specs in files.items() for spec in specs for stored, _, _ in spec.stored()}
-    _write_json(path / INDEX, {"metadata": {**_metadata(seed), "total_size": done}, "weight_map": weight_map})
-    return path
 
 
 def file_plan(config):                                  # -> {file name: [TensorSpec]}
@@ -90,25 +102,15 @@ def _expect_room(path, wanted, reserve):
                       "Ask for fewer layers, or choose another disk.")
 
 
-def _look(path, config, files, seed):                   # -> {names of files that are there and complete}
-    """Refuse a folder that holds anything but this checkpoint's own files; sweep up what a killed run left half-written."""
-    if not path.exists():
-        return set()
-    if not path.is_dir():
-        raise Refused(f"{path}: expected a folder, or a name for a new one, got a file. Choose another name.")
-    here = set()
-    for child in sorted(path.iterdir()):
-        if child.name.startswith(".model-") and child.name.endswith(".part"):
-            with contextlib.suppress(OSError):
-                child.unlink()
-        elif child.name in files:
-            _expect_own(child, files[child.name], seed)
-            here.add(child.name)
-        elif child.name not in ("config.json", INDEX):
-            raise Refused(f"{path}: expected an empty folder or this checkpoint begun, got {child.name!r} in it. Choose another.")
-    if (path / "config.json").exists() and not here:
-        raise Refused(f"{path}: expected an empty folder or this checkpoint begun, got another config.json. Choose another.")
-    return here
+def _look(path, files, seed):           # -> {names of files that are there and complete}, Mark
+    """Refuse a folder that holds anything but this checkpoint's own files: each is known by our record, or by its header."""
+    mark = expect_ours(path, KIND, ["config.json", INDEX], files)
+    here = {child.name for child in path.iterdir() if not child.name.startswith(".")} if path.exists() else set()
+    for name in sorted(here - {"config.json", INDEX, MARK}):
+        if name not in files or MARK not in here:
+            raise Refused(f"{path}: expected an empty folder or this checkpoint begun, got {name!r} in it. Choose another.")
+        _expect_own(path / name, files[name], seed)
+    return here & set(files), mark
 
 
 def _expect_own(path, specs, seed):
@@ -126,7 +128,5 @@ def _bytes(specs):
     return sum(spec.nbytes for spec in specs)
 
 
-def _write_json(path, fields):
-    text = json.dumps(fields, indent=1).encode() + b"\n"
-    with replacing(os.fspath(path), len(text)) as write:
-        write(text)
+def _json(fields):
+    return json.dumps(fields, indent=1).encode() + b"\n"

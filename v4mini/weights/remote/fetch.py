@@ -18,11 +18,13 @@ import shutil
 
 from v4mini.shapes import Refused
 from v4mini.viz.tables import human_bytes
-from v4mini.weights.file import read_header, replacing
+from v4mini.weights.file import read_header
+from v4mini.weights.ours import expect_as_written
 from v4mini.weights.remote.answers import digest
 from v4mini.weights.remote.meter import Listed
 from v4mini.weights.remote.record import STAGING, blocks
 from v4mini.weights.store import INDEX
+from v4mini.writing import alone, make_folder, open_to_append, put_in_place, remove, write_whole
 
 SURE_EVERY = 32 << 20                   # bytes after which what has come is made safe against a power cut
 HEADROOM = 16 << 20                     # bytes left free on the disk
@@ -33,29 +35,35 @@ def fetch(release, plan, progress=None):            # -> Path of the folder
 
     Every file is in the index as soon as it is complete, so what came before a fault is of use.
     """
-    from filelock import FileLock, Timeout
-
     folder, there, nbytes, done = plan.folder, dict(plan.there), plan.there_bytes, 0
     record = dataclasses.replace(plan.record, tensors=len(release.names), total_size=release.total_size)
-    _make_folder(folder)
-    try:
-        with FileLock(folder / STAGING / "lock", timeout=0):
-            _check_room(folder, plan)
+    make_folder(folder / STAGING)
+    busy = f"{folder}: another fetch is writing into this folder. Wait for it, or choose another folder."
+    with alone(folder / STAGING / "lock", busy):
+        _check_room(folder, plan)
+        expect_as_written(folder, {file.name for file in plan.files}, _known(folder, plan))
+        record.write(folder)
+        for file in plan.files:
+            report = progress and (lambda so_far, done=done: progress(done + so_far))
+            checksum = _bring(release.source, file, folder, report)
+            record = dataclasses.replace(record, sha256=record.sha256 | {file.name: checksum})
             record.write(folder)
-            for file in plan.files:
-                report = progress and (lambda so_far, done=done: progress(done + so_far))
-                checksum = _bring(release.source, file, folder, report)
-                record = dataclasses.replace(record, sha256=record.sha256 | {file.name: checksum})
-                record.write(folder)
-                done += file.size
-                if file.tensors:
-                    there |= {entry.name: file.name for entry in file.tensors}
-                    nbytes += sum(entry.nbytes for entry in file.tensors)
-                    _write_index(folder, there, nbytes)
-                _journal(folder, file).unlink(missing_ok=True)
-    except Timeout:
-        raise Refused(f"{folder}: another fetch is writing into this folder. Wait for it, or choose another folder.") from None
+            done += file.size
+            if file.tensors:
+                there |= {entry.name: file.name for entry in file.tensors}
+                nbytes += sum(entry.nbytes for entry in file.tensors)
+                _write_index(folder, there, nbytes)
+            remove(_journal(folder, file))
     return folder
+
+
+def _known(folder, plan):               # -> {file name: [SHA-256 of what we brought]}, the one killed before it was recorded too
+    known = {name: [checksum] for name, checksum in plan.record.sha256.items()}
+    for file in plan.files:
+        told = _journaled(folder, file, plan.record.revision)
+        if told.get("bytes") == file.size:
+            known[file.name] = [*known.get(file.name, []), told["sha256"]]
+    return known
 
 
 def already_came(plan):                 # -> bytes of the plan that lie unfinished in the folder
@@ -64,7 +72,7 @@ def already_came(plan):                 # -> bytes of the plan that lie unfinish
 
 def _bring(source, file, folder, report):           # -> SHA-256 of the complete file
     part, final = folder / STAGING / f"{file.name}.part", folder / file.name
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(part.parent)
     have, expected = _sure_bytes(folder, file, source.revision)
     hasher = hashlib.sha256()
     for block in blocks(part, have) if have else ():
@@ -76,15 +84,14 @@ def _bring(source, file, folder, report):           # -> SHA-256 of the complete
     except OSError as error:
         raise Refused(f"{final}: cannot be written ({error.strerror}). Make room, or choose another disk.") from error
     _check_complete(source, file, part, hasher.hexdigest())
-    final.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, final)
+    make_folder(final.parent)
+    put_in_place(part, final)
     return hasher.hexdigest()
 
 
 def _append(source, file, folder, part, have, hasher, report):
     sure = have
-    with open(part, "ab", buffering=0) as out:
-        out.truncate(have)
+    with open_to_append(part, have) as out:
         try:
             for chunk in _bytes_of(source, file, have):
                 view = memoryview(chunk)
@@ -114,20 +121,24 @@ def _bytes_of(source, file, skip):      # yields the file's bytes from `skip` on
 def _make_sure(out, folder, file, revision, have, hasher):      # -> have
     os.fsync(out.fileno())
     text = json.dumps({"key": file.key(revision), "bytes": have, "size": file.size, "sha256": hasher.hexdigest()}).encode()
-    with replacing(_journal(folder, file), len(text)) as write:
-        write(text)
+    write_whole(_journal(folder, file), text)
     return have
 
 
 def _sure_bytes(folder, file, revision):            # -> bytes that may be kept, and their SHA-256
-    nothing = 0, hashlib.sha256().hexdigest()
+    told, part = _journaled(folder, file, revision), folder / STAGING / f"{file.name}.part"
+    if part.is_file() and 0 < told.get("bytes", 0) <= min(file.size, part.stat().st_size):
+        return told["bytes"], told["sha256"]
+    return 0, hashlib.sha256().hexdigest()
+
+
+def _journaled(folder, file, revision):             # -> dict, empty unless it is of this file at this commit
     try:
         told = json.loads(_journal(folder, file).read_bytes())
-        part = folder / STAGING / f"{file.name}.part"
-        is_ours = told["key"] == file.key(revision) and 0 < told["bytes"] <= min(file.size, part.stat().st_size)
-        return (told["bytes"], told["sha256"]) if is_ours else nothing
+        is_ours = told["key"] == file.key(revision) and type(told["bytes"]) is int and type(told["sha256"]) is str
+        return told if is_ours else {}
     except (OSError, ValueError, TypeError, KeyError):
-        return nothing
+        return {}
 
 
 def _check_complete(source, file, part, came):
@@ -141,7 +152,7 @@ def _check_complete(source, file, part, came):
     elif file.tensors and read_header(part)[0] != {entry.name: entry for entry in file.tensors}:
         fault = "its header is not the one that was planned"
     if fault:
-        part.unlink()
+        remove(part)
         raise Refused(f"{file.name}: expected the bytes that were asked for, got others ({fault}). Run the command again.")
 
 
@@ -152,18 +163,10 @@ def _check_room(folder, plan):
         raise Refused(f"{folder}: expected room for {human_bytes(needed)}, got {human_bytes(free)} free. Choose another disk.")
 
 
-def _make_folder(folder):
-    try:
-        (folder / STAGING).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from error
-
-
 def _journal(folder, file):
     return folder / STAGING / f"{file.name}.sure"
 
 
 def _write_index(folder, there, nbytes):
     text = json.dumps({"metadata": {"total_size": nbytes}, "weight_map": dict(sorted(there.items()))}, indent=2).encode()
-    with replacing(folder / INDEX, len(text)) as write:
-        write(text)
+    write_whole(folder / INDEX, text)

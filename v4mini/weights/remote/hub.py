@@ -23,11 +23,11 @@ from huggingface_hub.utils import build_hf_headers, http_stream_backoff
 from v4mini import __version__
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief
-from v4mini.weights.file import replacing
 from v4mini.weights.remote.answers import MAX_LISTING, check_answer, fits, read_listing
 from v4mini.weights.remote.faults import BadStatus, named_wait, refused, within
 from v4mini.weights.remote.folder import read_slices
 from v4mini.weights.remote.meter import LIMIT, Meter
+from v4mini.writing import make_folder, write_whole
 
 STEADY = 1 << 20                        # bytes: a broken connection that brought as many starts the counting of tries anew
 LONGEST_WAIT = 8.0                      # seconds, unless the server names a time
@@ -68,7 +68,7 @@ class Hub:
         self.revision, self.files = self._contact(revision or constants.DEFAULT_REVISION)
         self.name = f"{self.origin}@{self.revision[:12]}"
         self.cache = Path(cache or cached_assets_path("v4mini", self.repo, self.revision))
-        self.cache.mkdir(parents=True, exist_ok=True)
+        make_folder(self.cache)
 
     def path(self, name):               # -> Path
         """A small file as a whole (config.json, an index), checked against its digest and kept."""
@@ -77,9 +77,8 @@ class Hub:
             raw = self.read(name, 0, listed.size)
             if not fits(listed, [raw]):
                 raise Refused(f"{self.name}/{name}: expected digest {listed.digest}, got other bytes. Run the command again.")
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(kept, len(raw)) as write:
-                write(raw)
+            make_folder(kept.parent)
+            write_whole(kept, raw)
         return kept
 
     def read(self, name, start, stop):  # -> bytes

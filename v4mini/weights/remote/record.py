@@ -13,8 +13,9 @@ from pathlib import Path
 
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, parse_json
-from v4mini.weights.file import replacing
+from v4mini.weights.ours import weights_in
 from v4mini.weights.store import INDEX, open_store
+from v4mini.writing import write_whole
 
 RECORD = "fetched.json"
 STAGING = ".fetching"                   # unfinished files wait there
@@ -33,8 +34,7 @@ class Record:
 
     def write(self, folder):
         text = json.dumps(asdict(self), indent=1).encode()
-        with replacing(Path(folder, RECORD), len(text)) as write:
-            write(text)
+        write_whole(Path(folder, RECORD), text)
 
 
 def read_record(folder):                # -> Record, or None if the folder was not fetched
@@ -63,12 +63,16 @@ def read_folder(folder):                # -> Record or None, {tensor name: file 
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{folder}: expected a folder to put parts into, got a file. Choose another name.")
     record = read_record(folder)
-    if record is None and any(folder.glob("*.safetensors*")):
+    if record is None and folder.exists() and weights_in(folder):
         raise Refused(f"{folder}: expected a new folder or one of fetched parts, got another checkpoint. Choose another folder.")
     if not (folder / INDEX).exists():
         return record, {}, 0
     with open_store(folder) as store:
-        return record, {name: store.where(name).name for name in store}, store.nbytes
+        there, nbytes = {name: store.where(name).name for name in store}, store.nbytes
+    strange = sorted(set(there.values()) - set(record.sha256))
+    if strange:
+        raise Refused(f"{folder}: expected only fetched parts in {INDEX}, got {brief(strange[0])}. Choose another folder.")
+    return record, there, nbytes
 
 
 def unfinished(folder):                 # -> {file name: bytes so far}

@@ -11,11 +11,12 @@ import numpy as np
 from v4mini.config import Config
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, parse_json
-from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header, replacing
+from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header
 from v4mini.weights.remote.folder import Folder
 from v4mini.weights.remote.meter import LIMIT
 from v4mini.weights.remote.parts import choose
 from v4mini.weights.store import INDEX, _read_index
+from v4mini.writing import make_folder, write_whole
 
 AT_ONCE = 8                             # headers asked for at the same time
 FIRST_GUESS = 1 << 17                   # bytes of a header of which nothing is known
@@ -86,9 +87,8 @@ class Release:
             raw = self.header_bytes(shard)
             self._headers[shard] = parse_header(raw, size, what)
             if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(kept, len(raw)) as write:
-                    write(raw)
+                make_folder(kept.parent)
+                write_whole(kept, raw)
         return self._headers[shard]
 
     def header_bytes(self, shard):      # -> 8 bytes of length and the JSON, unchecked
