@@ -102,7 +102,7 @@ def test_only_the_front_prints(module):
     assert not prints, f"{path}: print in lines {prints}"
 
 
-CHANGES_FILES = {"write_text", "write_bytes", "savefig", "tofile", "to_file", "save_file", "memmap", "touch", "unlink", "rmtree",
+CHANGES_FILES = {"write_text", "write_bytes", "savefig", "tofile", "to_file", "save_file", "touch", "unlink", "rmtree",
                  "mkdir", "makedirs", "rename", "renames", "replace_file", "copyfile", "copy2", "copytree", "move", "symlink_to",
                  "hardlink_to", "mkdtemp", "mkstemp", "NamedTemporaryFile"}
 INTO_MEMORY = {"savefig", "savez_compressed", "savez"}      # into a file that is BytesIO: seen by its name `file`
@@ -128,6 +128,8 @@ def _changes_files(call):
         flags = ast.unparse(call)
         return any(set(word) & set("wax+") and set(word) <= set("rwaxbtU+") for word in words) or "O_WRONLY" in flags \
             or "O_RDWR" in flags or "O_CREAT" in flags
+    if name == "memmap":
+        return "r" not in words
     if name in ("save", "savez", "savez_compressed", "savetxt", "savefig", "dump"):
         target = call.args[1] if name == "dump" and len(call.args) > 1 else call.args[0] if call.args else None
         return (on in ("np", "numpy", "json", "pickle") or name in INTO_MEMORY) and getattr(target, "id", "") != "file"
