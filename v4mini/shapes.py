@@ -7,6 +7,7 @@
 Not here: dtypes, devices, configs.
 """
 
+import warnings
 
 from v4mini.printable import printable
 
@@ -19,6 +20,15 @@ class Refused(ValueError):
 
     def __init__(self, sentence=""):
         super().__init__(printable(str(sentence), keep="\n"))
+
+
+class Notice(UserWarning):
+    """Something was mended, or done in another way than usual; what is computed is right. Told in one line."""
+
+
+def notify(sentence):
+    """Warn with a Notice. It names no line of code, since none is to blame: so it takes one line wherever it is shown."""
+    warnings.warn_explicit(printable(sentence), Notice, "v4mini", 0)
 
 
 def expect(name, array, letters, hint="", **sizes):     # -> the letters' sizes, as a dict

@@ -5,6 +5,7 @@ Not here: any command.
 
 import os
 import sys
+import warnings
 
 import click
 
@@ -12,9 +13,10 @@ from v4mini import Refused, __version__
 
 
 class Plain(click.Group):
-    """Turns refusals into one sentence on stderr."""
+    """Turns refusals and warnings into one sentence on stderr."""
 
     def invoke(self, context):
+        before, warnings.showwarning = warnings.showwarning, _say_warning
         try:
             return super().invoke(context)
         except Refused as error:
@@ -26,6 +28,12 @@ class Plain(click.Group):
             sys.exit(0)
         except OSError as error:
             _fail(f"{error.filename or 'file'}: {error.strerror or error}.")
+        finally:
+            warnings.showwarning = before
+
+
+def _say_warning(message, *_, **__):
+    click.echo(f"v4mini: {message}", err=True)
 
 
 def _fail(sentence):

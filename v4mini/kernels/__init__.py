@@ -4,9 +4,9 @@ How they are built, all of them:
 - A Python function checks shapes (kernels read past the end without a word) and hands over one array type.
 - Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it.
 - Threads share outputs, never one sum: 1 or 2 threads, the same bits.
-- Scratch memory is taken once a thread or a call: large pieces come from the system and go back to it, page by page.
+- Scratch is allocated once per thread or call: large allocations are mapped anew and page-fault at every use.
 - Where numbers are divided, error_model="numpy": a check for zero at each would keep the loop from vector registers.
-- Each file contains its own helpers: Numba's cache does not notice an edit in another file.
+- @njit comes from compiled.py: machine code is kept on disk, and an edit in any kernel's file makes all of it anew.
 With NUMBA_DISABLE_JIT=1 everything runs as plain Python, for stepping through; be patient or take small sizes.
 
 Not here: large products with dense weights (BLAS does them), when and where the model rounds (numerics/).

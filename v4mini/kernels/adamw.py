@@ -4,9 +4,10 @@ Not here: AdamW itself (training/adamw.py), float64, which runs there too.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
 NUMBERS_PER_THREAD = 1 << 14    # numbers a thread takes at a time
@@ -24,14 +25,14 @@ def update(values, gradient, mean, square, betas, size, unbias, shrink, eps):
         *map(float, (*betas, size, unbias, shrink, eps)))
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _all(values, gradient, mean, square, beta1, beta2, size, unbias, shrink, eps):
     for chunk in prange((len(values) + NUMBERS_PER_THREAD - 1) // NUMBERS_PER_THREAD):
         some = slice(chunk * NUMBERS_PER_THREAD, min(len(values), (chunk + 1) * NUMBERS_PER_THREAD))
         _some(values[some], gradient[some], mean[some], square[some], beta1, beta2, size, unbias, shrink, eps)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _some(values, gradient, mean, square, beta1, beta2, size, unbias, shrink, eps):
     new1, new2 = np.float32(1 - beta1), np.float32(1 - beta2)
     size, unbias, shrink, eps = np.float32(size), np.float32(unbias), np.float32(shrink), np.float32(eps)

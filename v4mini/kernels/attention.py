@@ -5,9 +5,10 @@ Not here: projections and rotation (layers/attention.py).
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, transpose
 from v4mini.shapes import Refused
 
@@ -67,7 +68,7 @@ def _decoded_picks(entries, picks):                     # a store gives the pick
     return as_floats(entries[ids[none:]]), as_plain(place.reshape(picks.shape) - none, np.int64)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
     T, H, _ = q.shape
     blocks = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE
@@ -80,7 +81,7 @@ def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
         _attend_block(q, rows, sink, window, scale, entries, picks, visible, a, b, low, high, out)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, stop, low, high, out):
     """Tokens start..stop, heads low..high of: float32 q [T, H, hd], rows [P + T, hd], sink [H], entries [N, hd],
     int64 picks [T, K], visible [T] -> out [T, H, hd]
@@ -112,7 +113,7 @@ def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, 
                 out[t, h, d] /= total[t, h - low]
 
 
-@njit(cache=True)
+@njit
 def _gather(entries, picks, picked):                    # entries[picks] without -1 -> picked [:n], n
     n = 0
     for pick in picks:
@@ -123,7 +124,7 @@ def _gather(entries, picks, picked):                    # entries[picks] without
     return n
 
 
-@njit(cache=True)
+@njit
 def _attend_span(q, keys, span, start, stop, low, high, scale, keys_t, logits, highest, total, sums):
     """Add keys span[t, 0] .. span[t, 1] - 1 to the softmax of each token t of start..stop, heads low..high."""
     first, last = span[start, 0], span[start, 1]
@@ -138,7 +139,7 @@ def _attend_span(q, keys, span, start, stop, low, high, scale, keys_t, logits, h
                 _add_keys(q[t, low:high], keys_t, a - tile, keys[a:b], scale, logits, highest[t], total[t], sums[t, low:high])
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _add_keys(q, keys_t, first, keys, scale, logits, highest, total, sums):
     """One token: q [H, hd] meets n keys, transposed in keys_t[:, first: first + n]. highest, total [H] and sums [H, hd] grow."""
     H, n = len(q), len(keys)
@@ -166,7 +167,7 @@ def _add_keys(q, keys_t, first, keys, scale, logits, highest, total, sums):
     add_products(logits[:, :n], keys, sums)
 
 
-@njit(cache=True)
+@njit
 def _highest(x, n):
     """The largest of x[:n], NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
     best = np.int32(-(2**31))
@@ -177,7 +178,7 @@ def _highest(x, n):
     return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
 
 
-@njit(cache=True, fastmath={"reassoc"})
+@njit(fastmath={"reassoc"})
 def _sum(x, n):
     total = np.float32(0)
     for j in range(n):

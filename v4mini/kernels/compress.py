@@ -4,9 +4,10 @@ Not here: the norm, rotation and rounding that follow (layers/compressor.py).
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
@@ -32,14 +33,14 @@ def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio,
     return out
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _pool_all(kv, score, ratio, before_kv, before_score, out):
     """float32 kv, score [n * ratio, C], before_ [ratio or 0, C] -> out [n, D]"""
     for i in prange(len(out)):
         _pool(kv, score, ratio, before_kv, before_score, out, i, i + 1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
     D = out.shape[1]
     own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block
@@ -63,7 +64,7 @@ def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
             out[i, d] /= total[d]
 
 
-@njit(cache=True)
+@njit
 def _raise(score, first, ratio, column, highest):
     for t in range(first, first + ratio):
         row = score[t, column:]
@@ -71,7 +72,7 @@ def _raise(score, first, ratio, column, highest):
             highest[d] = row[d] if row[d] > highest[d] else highest[d]
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _add(kv, score, first, ratio, column, highest, total, out):
     for t in range(first, first + ratio):
         scores, values = score[t, column:], kv[t, column:]

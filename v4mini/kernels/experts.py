@@ -5,10 +5,11 @@ Not here: who chose (route.py), packed weights (packed.py).
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels import packed
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
@@ -67,7 +68,7 @@ def experts_of_one(x, chosen, weights, pool, limit, rounded):       # [1, D], [1
     return packed.matvecs([own.w2 for own in mine], rounded(hidden, mine[0].w2)).sum(axis=0, keepdims=True)
 
 
-@njit(cache=True)
+@njit
 def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts [E + 1], tokens [T K], weights [T K]
     """A counting sort: expert e has tokens[starts[e]: starts[e + 1]], in rising order."""
     T, K = chosen.shape
@@ -86,18 +87,18 @@ def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts
     return starts, tokens, by_expert
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _add_rows_all(z, tokens, y):                        # y[tokens] += z
     for block in prange((y.shape[1] + COLUMNS_PER_THREAD - 1) // COLUMNS_PER_THREAD):
         _add_columns(z, tokens, y, block * COLUMNS_PER_THREAD, min(y.shape[1], (block + 1) * COLUMNS_PER_THREAD))
 
 
-@njit(cache=True)
+@njit
 def _add_rows(z, tokens, y):
     _add_columns(z, tokens, y, 0, y.shape[1])
 
 
-@njit(cache=True)
+@njit
 def _add_columns(z, tokens, y, start, stop):
     for i in range(len(tokens)):
         row, total = z[i, start:stop], y[tokens[i], start:stop]
@@ -105,13 +106,13 @@ def _add_columns(z, tokens, y, start, stop):
             total[d] += row[d]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _swiglu_all(gate, up, limit, weight, out):
     for block in prange((len(gate) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _swiglu(gate, up, limit, weight, out, block * ROWS_PER_THREAD, min(len(gate), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _swiglu(gate, up, limit, weight, out, start, stop):  # float32 [T, inter] twice, float, [T] -> out [T, inter]
     most = np.float32(limit)
     for t in range(start, stop):

@@ -9,11 +9,12 @@ import functools
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, config, njit, prange, types
+from numba import carray, config, prange, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
 from v4mini.kernels.vector import emit_prefetch
 from v4mini.numerics.e2m1 import TABLE
@@ -80,7 +81,7 @@ def _bytes_at(typingctx, address):
     return types.CPointer(types.uint8)(address), generate
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (n, in / 2), [m or 1, 2, B, 16] -> out [m, n]
     n, width = shape
     units = (n + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD
@@ -90,7 +91,7 @@ def _matvecs_by_bits(codes, scales, shape, x, out):     # addresses [m] twice, (
         _rows_by_bits(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS_PER_THREAD))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
+@njit(fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _rows_by_bits(codes, scale, x, out, start, stop):
     even, odd = x
     for r in range(start, stop):
@@ -103,7 +104,7 @@ def _rows_by_bits(codes, scale, x, out, start, stop):
         out[r] = total
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _decode(codes, scale, pairs, out):                  # uint8 [n, B, 16], [n, B], float32 [256, 2] -> out [n, B, 16, 2]
     n, blocks, _ = codes.shape
     for r in prange(n):
@@ -114,12 +115,12 @@ def _decode(codes, scale, pairs, out):                  # uint8 [n, B, 16], [n, 
                 values[i, 1] = pairs[row[i], 1] * factor
 
 
-@njit(cache=True)
+@njit
 def _ue8m0(code):                                       # 2^(code - 127); 0 is the subnormal 2^-127
     return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
 
 
-@njit(cache=True)
+@njit
 def _e2m1(code):
     """Exponent and mantissa move to their places in a float32, and the bias of 1 becomes one of 127.
 
@@ -138,7 +139,7 @@ I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(
 NUMBERS, WORDS = ir.VectorType(F32, SIMD_WIDTH), ir.VectorType(I32, SIMD_WIDTH)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _matvecs_by_table(codes, scales, shape, x, out):    # addresses [m] twice, (n, in / 2), [m or 1, S, 8, 16] -> out [m, n]
     n, width = shape
     units = (n + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD
@@ -148,7 +149,7 @@ def _matvecs_by_table(codes, scales, shape, x, out):    # addresses [m] twice, (
         _rows_by_table(own, scale, x[i % len(x)], out[i], start, min(n, start + ROWS_PER_THREAD))
 
 
-@njit(cache=True)
+@njit
 def _rows_by_table(codes, scale, x, out, start, stop):
     whole = codes.shape[1] // REGISTER
     rest, factors = np.zeros((2, REGISTER), np.uint8), np.zeros((2, 4), np.uint8)       # a last step that is not whole

@@ -9,11 +9,12 @@ import functools
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, prange, types
+from numba import config, prange, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
 from v4mini.kernels.vector import emit_prefetch
 from v4mini.numerics.matrix import TILE
@@ -39,7 +40,7 @@ def half_floats():                                      # -> bool
     return not config.DISABLE_JIT and "+f16c" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def decode(codes, scale, first, out):                   # int8 [n, in], ..., row first + r -> out [n, in]
     """The weights themselves, bit for bit those of Matrix.rows. Threads share out rows."""
     for r in prange(len(codes)):
@@ -51,13 +52,13 @@ def decode(codes, scale, first, out):                   # int8 [n, in], ..., row
                 values[d] = _e4m3(row[d]) * factor
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _matvec_by_bits(codes, scale, first, x, out):
     for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _rows_by_bits(codes, scale, first, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True)
+@njit
 def _rows_by_bits(codes, scale, first, x, out, start, stop):
     scaled, of, rows = np.empty(x.shape[1], np.float32), (-1, -1), len(codes) // len(x)
     for r in range(start, stop):
@@ -67,12 +68,12 @@ def _rows_by_bits(codes, scale, first, x, out, start, stop):
         out[r] = _dot(codes[r], scaled, 0)
 
 
-@njit(cache=True)
+@njit
 def _place(r, first, rows):                             # -> group, row of tiles
     return r // rows, (first + r) // TILE
 
 
-@njit(cache=True)
+@njit
 def _scale_tiles(x, scale, scaled):                     # x times the scales of one row of tiles: powers of two, exact
     for tile in range(len(scale)):
         factor, own, into = _ue8m0(scale[tile]), x[tile * TILE: (tile + 1) * TILE], scaled[tile * TILE:]
@@ -80,7 +81,7 @@ def _scale_tiles(x, scale, scaled):                     # x times the scales of 
             into[d] = own[d] * factor
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
+@njit(fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _dot(row, x, start):                                # of row[start:] and x[start:]
     total = np.float32(0)
     for d in range(start, len(x)):
@@ -88,7 +89,7 @@ def _dot(row, x, start):                                # of row[start:] and x[s
     return total
 
 
-@njit(cache=True)
+@njit
 def _ue8m0(code):                                       # 2^(code - 127); 0 is the subnormal 2^-127
     return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
 
@@ -96,7 +97,7 @@ def _ue8m0(code):                                       # 2^(code - 127); 0 is t
 SIGN, PLACES, BIAS = np.int32(-(2**31)), np.int32(-(2**31) + 0x07F00000), np.int32(120 << 23)
 
 
-@njit(cache=True)
+@njit
 def _e4m3(code):
     """Exponent and mantissa move to their places in a float32, and the bias of 7 becomes one of 127.
 
@@ -116,13 +117,13 @@ def _e4m3(code):
 I8, I16, I32, F16, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _matvec_by_half(codes, scale, first, x, out):
     for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _rows_by_half(codes, scale, first, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True)
+@njit
 def _rows_by_half(codes, scale, first, x, out, start, stop):
     scaled, of, rows = np.empty(x.shape[1], np.float32), (-1, -1), len(codes) // len(x)
     r, whole = start, len(scaled) // SIMD_WIDTH * SIMD_WIDTH

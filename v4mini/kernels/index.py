@@ -6,9 +6,10 @@ Not here: attention itself (attention.py).
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, transpose
 from v4mini.ops import index as numpy_index
 
@@ -63,7 +64,7 @@ def _candidates(q, keys, first, weights, visible, k, has_nan):
     return found
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _scan_all(q, keys, first, weights, visible, scores, entries, counts, has_nan):
     T, parts = counts.shape
     blocks, tiles = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE, (len(keys) + TILE - 1) // TILE
@@ -76,7 +77,7 @@ def _scan_all(q, keys, first, weights, visible, scores, entries, counts, has_nan
         _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entries, counts, has_nan)
 
 
-@njit(cache=True)
+@njit
 def _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entries, counts, has_nan):
     """The best k of keys low..high for tokens a..b. Key j is entry first + j.
 
@@ -110,7 +111,7 @@ def _scan(q, keys, first, weights, visible, a, b, low, high, part, scores, entri
             scores[t, part, j], entries[t, part, j] = held[t - a, j], ids[t - a, j]
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _scores(q, keys_t, weights, products, score):
     """One token's scores of a whole tile, always all of it: then a score does not depend on where ranges begin."""
     H = len(q)
@@ -127,12 +128,12 @@ def _scores(q, keys_t, weights, products, score):
             score[j] += weights[h] * _relu(products[h, j])
 
 
-@njit(cache=True)
+@njit
 def _relu(x):                                           # NaN stays NaN, as np.maximum has it
     return np.float32(0) if x < np.float32(0) else x
 
 
-@njit(cache=True)
+@njit
 def _rank_all(score, m, ranks):                         # -> is one of the first m no number? The rest of the ranks are LOWEST
     lowest = HIGHEST
     for j in range(TILE):
@@ -144,7 +145,7 @@ def _rank_all(score, m, ranks):                         # -> is one of the first
     return lowest == LOWEST
 
 
-@njit(cache=True)
+@njit
 def _sift(ranks, m, first, bar, held, ids, n):          # -> n, how many candidates there are now
     for group in range(0, m, SIMD_WIDTH):               # most hold nothing good enough, and one look at 16 tells
         best = LOWEST
@@ -158,7 +159,7 @@ def _sift(ranks, m, first, bar, held, ids, n):          # -> n, how many candida
     return n
 
 
-@njit(cache=True)
+@njit
 def _rank(score):
     """An int32 that orders as the score does; -inf is above LOWEST, NaN is LOWEST itself. A sum from 0 up is never -0."""
     bits = np.float32(score).view(np.int32)
@@ -166,7 +167,7 @@ def _rank(score):
     return key if score == score else LOWEST
 
 
-@njit(cache=True)
+@njit
 def _keep_best(held, ids, n, k):                        # -> k, the k-th best rank
     """Keep the k best of n candidates in their order; of equal ones the earlier."""
     # the largest bar that at least k candidates reach, by bisection
@@ -194,7 +195,7 @@ def _keep_best(held, ids, n, k):                        # -> k, the k-th best ra
     return kept, bar
 
 
-@njit(cache=True)
+@njit
 def _merge(scores, entries, counts, out):               # [T, parts, k], ..., [T, parts] -> out [T, k], rising, then -1
     T, parts, k = scores.shape
     held, ids = np.empty(parts * k, np.int32), np.empty(parts * k, np.int64)

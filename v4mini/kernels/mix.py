@@ -5,10 +5,11 @@ loops after it. Not here: the sub-layers between reading and writing (layers/blo
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels import packed
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products, transpose
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
@@ -65,7 +66,7 @@ def _logits(flat, fn):                                  # [T, M D], [n, M D] -> 
     return logits
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb):
     T, n = len(streams), len(fn)
     fn_t = np.zeros((fn.shape[1], (n + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
@@ -78,7 +79,7 @@ def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb
         _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
 
 
-@njit(cache=True)
+@njit
 def _pre(streams, logits, base, scale, iters, eps, norm_eps, u, post, comb):
     T, M, _ = streams.shape
     one, two, eps = np.float32(1), np.float32(2), np.float32(eps)
@@ -102,7 +103,7 @@ def _pre(streams, logits, base, scale, iters, eps, norm_eps, u, post, comb):
                 comb[t, i, j] = lanes[2 + i, j, t]
 
 
-@njit(cache=True)
+@njit
 def _sinkhorn(comb, iters, eps):                        # [M, M, T] in place, as ops.mix.sinkhorn
     M, _, T = comb.shape
     sums = np.empty(T, np.float32)
@@ -126,7 +127,7 @@ def _sinkhorn(comb, iters, eps):                        # [M, M, T] in place, as
         _scale_columns(comb, sums, eps)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scale_rows(comb, sums, eps):                       # comb = comb / (comb.sum(axis=2) + eps)
     M, _, T = comb.shape
     for i in range(M):
@@ -142,7 +143,7 @@ def _scale_rows(comb, sums, eps):                       # comb = comb / (comb.su
                 comb[i, j, t] *= sums[t]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scale_columns(comb, sums, eps):                    # comb = comb / (comb.sum(axis=1) + eps)
     M, _, T = comb.shape
     for j in range(M):
@@ -158,7 +159,7 @@ def _scale_columns(comb, sums, eps):                    # comb = comb / (comb.su
                 comb[i, j, t] *= sums[t]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _post_all(y, streams, post, comb, out):
     T = len(y)
     for block in prange((T + MAX_SINKHORN_TOKENS - 1) // MAX_SINKHORN_TOKENS):
@@ -166,7 +167,7 @@ def _post_all(y, streams, post, comb, out):
         _post(y[a:b], streams[a:b], post[a:b], comb[a:b], out[a:b])
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _post(y, streams, post, comb, out):                 # [T, D], [T, M, D], [T, M], [T, M, M] -> out [T, M, D]
     T, M, D = streams.shape
     for t in range(T):
@@ -181,7 +182,7 @@ def _post(y, streams, post, comb, out):                 # [T, D], [T, M, D], [T,
                     stream[d] += weight * old[d]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _head_all(streams, logits, base, scale, eps, norm_eps, u):
     T = len(streams)
     for block in prange((T + MAX_SINKHORN_TOKENS - 1) // MAX_SINKHORN_TOKENS):
@@ -189,7 +190,7 @@ def _head_all(streams, logits, base, scale, eps, norm_eps, u):
         _head(streams[a:b], logits[a:b], base, scale, eps, norm_eps, u[a:b])
 
 
-@njit(cache=True)
+@njit
 def _head(streams, logits, base, scale, eps, norm_eps, u):
     T, M, _ = streams.shape
     lanes = np.empty((M, T), np.float32)
@@ -203,7 +204,7 @@ def _head(streams, logits, base, scale, eps, norm_eps, u):
         _weighed_sum(lanes[:, t], streams[t], u[t])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _inverse_rms(rows, eps):                            # [M, D] -> of all its numbers together
     M, D = rows.shape
     total = np.float32(0)
@@ -213,7 +214,7 @@ def _inverse_rms(rows, eps):                            # [M, D] -> of all its n
     return np.float32(1) / np.sqrt(total / np.float32(M * D) + np.float32(eps))
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _weighed_sum(weights, rows, out):                   # [M], [M, D] -> out [D]
     M, D = rows.shape
     for d in range(D):
@@ -223,7 +224,7 @@ def _weighed_sum(weights, rows, out):                   # [M], [M, D] -> out [D]
             out[d] += weights[j] * rows[j, d]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _sigmoid(x, size, more):                            # x = size / (1 + exp(-x)) + more
     for j in range(len(x)):
         for t in range(x.shape[1]):

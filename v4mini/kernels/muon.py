@@ -6,9 +6,10 @@ are computed. Not here: Muon itself (training/muon.py), float64, which runs ther
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import set_products, transpose
 
 ROWS_PER_BLOCK = 16             # rows of a symmetric matrix computed at a time
@@ -21,13 +22,13 @@ def newton_schulz(matrices, rounds):                    # float32 [n, rows, colu
     return out
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _each(matrices, rounds, threads, out):
     for part in prange(threads):
         _some(part, threads, matrices, rounds, out)
 
 
-@njit(cache=True)
+@njit
 def _some(part, threads, matrices, rounds, out):        # one thread's share, in one piece of scratch memory
     n, rows, columns = matrices.shape
     m, width, half = min(rows, columns), max(rows, columns), (len(rounds) + 1) // 2
@@ -48,7 +49,7 @@ def _some(part, threads, matrices, rounds, out):        # one thread's share, in
             _copy(x, out[i])
 
 
-@njit(cache=True)
+@njit
 def _some_rounds(x, transposed, rounds, small, out):    # -> out = all of p = a + b s + c s s, times x, with s = x x^T
     """All these are polynomials of one s: they are symmetric, and may be multiplied in any order."""
     m = len(x)
@@ -77,14 +78,14 @@ def _some_rounds(x, transposed, rounds, small, out):    # -> out = all of p = a 
         _copy(x, out)
 
 
-@njit(cache=True)
+@njit
 def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
     for r in range(len(x)):
         for k in range(x.shape[1]):
             out[r, k] = x[r, k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _scale_to_one(x):
     """The Frobenius norm becomes 1; the largest entry first, so that squares of tiny ones do not vanish. Zeros stay zeros."""
     largest, total = np.float32(0), np.float32(0)
@@ -103,7 +104,7 @@ def _scale_to_one(x):
             x[r, k] /= size
 
 
-@njit(cache=True)
+@njit
 def _symmetric_product(a, b, out):                      # [m, k] @ [k, m], known to be symmetric -> out [m, m]
     m = len(out)
     for start in range(0, m, ROWS_PER_BLOCK):

@@ -4,9 +4,10 @@ Not here: LayerNorm; V4 has none.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 
 ROWS_PER_THREAD = 64            # rows a thread takes at a time
 PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
@@ -35,13 +36,13 @@ def _norm(x, weight, eps):                              # weight [0]: none
     return out
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _all_rows(x, weight, eps, out):                     # float32 [R, D], [D] or [0] -> out [R, D]
     for block in prange((len(x) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _rows(x, weight, eps, out, block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not
 def _rows(x, weight, eps, out, start, stop):
     D = x.shape[1]
     for t in range(start, stop):

@@ -5,10 +5,11 @@ Twin of numerics/matrix.py's decoding too. Not here: products of many tokens (BL
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels import fp4, fp8
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
 from v4mini.kernels.vector import prefetch
 from v4mini.shapes import Refused
@@ -95,13 +96,13 @@ def _stored(weight, start, stop):                       # -> codes of these rows
     return as_plain(weight.codes.view(kind)[start:stop], kind), as_plain(scale, np.uint8)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _dense_matvec(weight, x, out):                      # float32 [n, in], [in] -> out [n]
     for block in prange((len(weight) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _dense_rows(weight, x, out, block * ROWS_PER_THREAD, min(len(weight), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
+@njit(fastmath={"reassoc", "contract"})     # the order of a sum may change, NaN may not vanish
 def _dense_rows(weight, x, out, start, stop):
     for r in range(start, stop):
         total = np.float32(0)
@@ -115,13 +116,13 @@ def _dense_rows(weight, x, out, start, stop):
         out[r] = total
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _bf16_matvec(codes, x, out):                        # uint16 [n, in], float32 [in] -> out [n]
     for block in prange((len(codes) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         _bf16_rows(codes, x, out, block * ROWS_PER_THREAD, min(len(codes), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@njit(fastmath={"reassoc", "contract"})
 def _bf16_rows(codes, x, out, start, stop):
     for r in range(start, stop):
         total = np.float32(0)
@@ -135,7 +136,7 @@ def _bf16_rows(codes, x, out, start, stop):
         out[r] = total
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _bf16_decode(codes, out):                           # uint16 [n, in] -> out [n, in]
     for r in prange(len(codes)):
         row, values = codes[r], out[r]
@@ -143,6 +144,6 @@ def _bf16_decode(codes, out):                           # uint16 [n, in] -> out 
             values[d] = _bf16(row[d])
 
 
-@njit(cache=True)
+@njit
 def _bf16(code):                                        # the upper half of a float32
     return np.uint32(np.uint32(code) << 16).view(np.float32)

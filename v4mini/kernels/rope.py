@@ -6,9 +6,10 @@ Not here: which layer uses which base (layers/attention.py).
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
 TOKENS_PER_THREAD = 16          # tokens a thread takes at a time
@@ -32,13 +33,13 @@ def rope(x, positions, freqs, inverse=False):           # [T, ..., hd], [T] int,
     return out
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _rotate_all(x, positions, freqs, inverse, out):     # float32 [T, H, hd], [T], [rd / 2], bool -> out [T, H, hd]
     for block in prange((len(x) + TOKENS_PER_THREAD - 1) // TOKENS_PER_THREAD):
         _rotate(x, positions, freqs, inverse, out, block * TOKENS_PER_THREAD, min(len(x), (block + 1) * TOKENS_PER_THREAD))
 
 
-@njit(cache=True)
+@njit
 def _rotate(x, positions, freqs, inverse, out, start, stop):
     _, H, hd = x.shape
     half = len(freqs)

@@ -6,9 +6,10 @@ Not here: the experts (experts.py).
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
 TOKENS_PER_THREAD = 16          # tokens a thread takes at a time
@@ -38,7 +39,7 @@ def route(scores, route_scale, k, bias=None, chosen=None):         # [T, E] -> c
     return chosen, weights
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _route_all(scores, route_scale, bias, is_given, chosen, weights):
     T = len(scores)
     for block in prange((T + TOKENS_PER_THREAD - 1) // TOKENS_PER_THREAD):
@@ -46,7 +47,7 @@ def _route_all(scores, route_scale, bias, is_given, chosen, weights):
         _route(scores, route_scale, bias, is_given, chosen, weights, start, stop)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):     # float32 [T, E] -> [T, K] twice
     E, K = scores.shape[1], chosen.shape[1]
     affinity, wish = np.empty(E, np.float32), np.empty(E, np.float32)
@@ -67,7 +68,7 @@ def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):  
             weights[t, slot] = affinity[chosen[t, slot]] / total * np.float32(route_scale)
 
 
-@njit(cache=True)
+@njit
 def _choose(wish, chosen):
     """The largest len(chosen) of `wish`, best first, of equal ones the earlier, NaN last: an insertion sort of a short list."""
     n = 0
@@ -83,6 +84,6 @@ def _choose(wish, chosen):
         chosen[place] = e
 
 
-@njit(cache=True)
+@njit
 def _before(a, b):                                      # a ranks before b
     return a > b or (a == a and b != b)

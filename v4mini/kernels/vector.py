@@ -1,21 +1,22 @@
 """What several kernels do in vector registers: small matrix products, and exponentials.
 
-After an edit here delete this folder's __pycache__: Numba's cache looks at the file of the kernel that calls, not at this one.
-(So all other helpers live in their kernel's file.) Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
+Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from v4mini.kernels.compiled import njit
 
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 EXP = tuple(map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5, 1, 1)))
 HALF, MOST, ZERO, INF = np.float32(0.5), np.float32(87), np.float32(0), np.float32(np.inf)
 
 
-@njit(cache=True)
+@njit
 def exp(x):
     """e^x to 2 units in the last place, from operations that run on 16 numbers at once; below -87 it is 0, above 87 inf.
 

@@ -33,7 +33,7 @@ class _Short(reprlib.Repr):
         return written_out(array) if array.size <= WRITTEN_OUT else f"{array.dtype} {list(array.shape)}"
 
     def repr_float(self, value, level):
-        return f"{value:.6g}"
+        return min(repr(value), f"{value:.6g}", key=len) if np.isfinite(value) and value % 1 else repr(value)
 
 
 short = _Short().repr                       # any plain value -> text

@@ -85,7 +85,7 @@ def draw_moved(ax, shifts, curves, bound=None):         # [n], {name: [n]}
     if bound:
         ax.axhline(bound, color=INK, lw=1, ls=":", marker="")
         ax.text(shifts[0], bound * 1.3, f"what we allow: {bound:g}", color=INK, fontsize=9)
-    ax.set(xscale="log", yscale="log", xlabel="whole text moved by (tokens)", ylabel="largest change of the output")
+    ax.set(xscale="log", yscale="log", xlabel="whole text moved by (tokens)", ylabel="largest change / largest number")
     ax.set_ylim(top=8 * max(map(max, curves.values())))
 
 

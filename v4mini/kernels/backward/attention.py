@@ -6,9 +6,10 @@ Not here: the derivation (training/backward/attention.py).
 import math
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
 from v4mini.shapes import Refused
 
@@ -57,13 +58,13 @@ def _given(q, rows, sink, first, entries, picks, visible):      # -> the same as
     return as_floats(q), as_floats(rows), as_floats(sink), as_plain(first, np.int64), entries, picks, visible
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _attend(q, rows, sink, first, entries, picks, visible, scale, threads, out, log_total, on_entries):
     for part in prange(threads):                        # later tokens see more, so blocks are dealt
         _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, np.float32(scale), out, log_total, on_entries)
 
 
-@njit(cache=True)
+@njit
 def _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, scale, out, log_total, on_entries):
     T, H, hd = q.shape
     keys, keys_t, seen, weights, _, _ = _scratch(_widest(first) + len(entries), H, hd)
@@ -75,7 +76,7 @@ def _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, s
                out[some], log_total[some], on_entries[some])
 
 
-@njit(cache=True)
+@njit
 def _widest(first):                                     # rows that a block's windows reach over, at most
     T, width = len(first), 0
     for start in range(0, T, NEIGHBOURS):
@@ -83,7 +84,7 @@ def _widest(first):                                     # rows that a block's wi
     return width
 
 
-@njit(cache=True)
+@njit
 def _scratch(S, H, hd):                                 # for one thread: keys, keys_t, seen, and three times a block's logits
     S = (S + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH
     size = NEIGHBOURS * H * S
@@ -91,7 +92,7 @@ def _scratch(S, H, hd):                                 # for one thread: keys, 
             np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32))
 
 
-@njit(cache=True)
+@njit
 def _keys_of(rows, first, entries, picks, visible, start, stop, keys, keys_t, seen):    # -> how many are window rows, S
     """All keys that any token of start..stop sees: keys [S, hd], their transpose, and who sees which, seen [t, S].
 
@@ -121,14 +122,14 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, keys_t, se
     return width, S
 
 
-@njit(cache=True)
+@njit
 def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
     for i in range(len(x)):
         for d in range(x.shape[1]):
             out[i, d] = x[i, d]
 
 
-@njit(cache=True)
+@njit
 def _block(q, keys, keys_t, seen, width, sink, scale, weights, out, log_total, on_entries):
     """q [t, H, hd] meets keys [S, hd] -> weights [t H, S], out, log_total [t, H], and on_entries [t, n] grows."""
     t, H, hd = q.shape
@@ -142,7 +143,7 @@ def _block(q, keys, keys_t, seen, width, sink, scale, weights, out, log_total, o
     set_products(weights, keys, out.reshape(t * H, hd))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _softmax(row, seen, scale, sink):                   # in place -> the logarithm of the total
     # logits = where(seen, logits * scale, -inf)
     for j in range(len(row)):
@@ -159,7 +160,7 @@ def _softmax(row, seen, scale, sink):                   # in place -> the logari
     return np.float32(math.log(total)) + top
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _highest(x):
     """The largest of x, NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
     best = LOWEST
@@ -170,7 +171,7 @@ def _highest(x):
     return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc"})
+@njit(error_model="numpy", fastmath={"reassoc"})
 def _sum(x):
     total = np.float32(0)
     for j in range(len(x)):
@@ -178,7 +179,7 @@ def _sum(x):
     return total
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, threads, log_total, shared, g_q, g_rows, g_entries):
     T, step = len(q), TOGETHER * NEIGHBOURS
     asked = np.empty((TOGETHER, _widest(first) + len(entries) + SIMD_WIDTH, q.shape[2]), np.float32)
@@ -195,7 +196,7 @@ def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, thread
             _add(asked[block, near: near + n], g_entries[:n])
 
 
-@njit(cache=True)
+@njit
 def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, visible, scale, log_total, shared, g_q, asked,
                       counts):
     (T, H, hd), N = q.shape, len(entries)
@@ -210,14 +211,14 @@ def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, vis
                     g_logits[: R * S].reshape(R, S), across[: R * S].reshape(S, R), g_q[some].reshape(R, hd), asked[block, :S])
 
 
-@njit(cache=True)
+@njit
 def _add(x, total):
     for i in range(len(x)):
         for d in range(x.shape[1]):
             total[i, d] += x[i, d]
 
 
-@njit(cache=True)
+@njit
 def _block_back(g, q, heads, keys, keys_t, seen, scale, log_total, shared, p, g_logits, across, g_q, g_keys):
     """Tokens and heads are R rows of q and g [R, hd] -> g_q [R, hd], and what they ask of their keys: g_keys [S, hd]."""
     set_products(q, keys_t, p)
@@ -232,7 +233,7 @@ def _block_back(g, q, heads, keys, keys_t, seen, scale, log_total, shared, p, g_
     add_products(across, g, g_keys)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _row_back(p, g_p, seen, log_total, shared, scale):
     for j in range(len(p)):
         # p = exp(where(seen, logits * scale, -inf) - log_total);  g_logits = p * (g_p - shared) * scale

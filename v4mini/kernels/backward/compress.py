@@ -4,9 +4,10 @@ Not here: the derivation (training/backward/compress.py).
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import exp
 
 
@@ -21,13 +22,13 @@ def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] t
     return g_kv, g_score
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _entries(g, kv, score, ratio, g_kv, g_score):       # float32 [n, D], [n ratio, C] four times
     for i in prange(len(g)):
         _entry(g, kv, score, ratio, g_kv, g_score, i)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _entry(g, kv, score, ratio, g_kv, g_score, i):
     D = g.shape[1]
     own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block

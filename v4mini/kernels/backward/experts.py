@@ -4,9 +4,10 @@ Not here: the derivation, which tokens are whose (both training/backward/experts
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.experts import swiglu
 from v4mini.kernels.vector import add_products, exp, set_products, transpose
 
@@ -77,12 +78,12 @@ def _gradients(starts, g, x):                           # [E + 1], [n, a], [n, b
     return out
 
 
-@njit(cache=True)
+@njit
 def _transpose(matrix, out):
     transpose(matrix, out)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _collect(z, place, y):
     for t in prange(len(place)):
         for d in range(z.shape[1]):
@@ -92,13 +93,13 @@ def _collect(z, place, y):
                 y[t, d] += z[place[t, k], d]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _up(x, tokens, blocks, w1, w3, threads, gate, up):
     for part in prange(threads):
         _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up)
 
 
-@njit(cache=True)
+@njit
 def _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up):       # w [E, D, inter]
     rows = np.empty((TOKENS_PER_BLOCK, x.shape[1]), np.float32)
     for block in range(part, len(blocks), threads):
@@ -108,34 +109,34 @@ def _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up):       # w [E, 
         set_products(rows[: b - a], w3[e], up[a:b])
 
 
-@njit(cache=True)
+@njit
 def _gather(x, tokens, rows):                           # x[tokens] -> rows
     for i in range(len(tokens)):
         for d in range(x.shape[1]):
             rows[i, d] = x[tokens[i], d]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _down(h, blocks, w2, threads, z):
     for part in prange(threads):
         _some_down(part, threads, h, blocks, w2, z)
 
 
-@njit(cache=True)
+@njit
 def _some_down(part, threads, h, blocks, w2, z):        # w [E, inter, D]
     for block in range(part, len(blocks), threads):
         e, a, b = blocks[block]
         set_products(h[a:b], w2[e], z[a:b])
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, threads, rows, g_rows, g_gate, g_up, g_weight, g_x):
     for part in prange(threads):
         _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, np.float32(limit), rows, g_rows, g_gate,
                    g_up, g_weight, g_x)
 
 
-@njit(cache=True)
+@njit
 def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight,
                g_x):
     g_hidden = np.empty((TOKENS_PER_BLOCK, gate.shape[1]), np.float32)
@@ -151,13 +152,13 @@ def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight
         add_products(g_up[a:b], w3[e], g_x[a:b])
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _products(starts, g, x, threads, out):
     for part in prange(threads):
         _some_products(part, threads, starts, g, x, out)
 
 
-@njit(cache=True)
+@njit
 def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert's rows
     E, height, _ = out.shape
     across, strips = np.empty((STRIP, TOKENS_PER_BLOCK), np.float32), (height + STRIP - 1) // STRIP
@@ -173,7 +174,7 @@ def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert
             add_products(across[: high - low, : b - a], x[a:b], out[e, low:high])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
 def _row(g, gate, up, most, weight, g_gate, g_up):      # -> g_weight
     one, total = np.float32(1), np.float32(0)
     for i in range(len(g)):

@@ -4,9 +4,10 @@ Not here: the other losses, which are small.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
@@ -26,7 +27,7 @@ def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -
     return surprise, g
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _all_rows(logits, targets, share, surprise, g):
     for block in prange((len(logits) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
         for t in range(block * ROWS_PER_THREAD, min(len(logits), (block + 1) * ROWS_PER_THREAD)):
@@ -36,7 +37,7 @@ def _all_rows(logits, targets, share, surprise, g):
                 surprise[t] = _row(logits[t], targets[t], share[t], g[t])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})   # the order of the sum may change, NaN may not
 def _row(logits, target, share, g):                     # -> surprise
     highest, total = logits[0], np.float32(0)
     for j in range(len(logits)):

@@ -4,9 +4,10 @@ Not here: the derivations (training/backward/mix.py).
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
@@ -55,13 +56,13 @@ def _back(given, streams, hc, parts, iters, eps, norm_eps):         # parts: how
     return g_streams, (g_fn.sum(axis=0), g_base, np.add.reduceat(g_scales, np.cumsum((0, *parts[:-1]))))
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _post_all(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
     for t in prange(len(g)):
         _post(g[t], y[t], streams[t], post[t], comb[t], g_y[t], g_streams[t], g_post[t], g_comb[t])
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
     M, D = g.shape
     for j in range(M):
@@ -84,7 +85,7 @@ def _post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
         g_post[k] = _dot(g[k], y)
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})
 def _dot(a, b):
     total = np.float32(0)
     for d in range(len(a)):
@@ -92,7 +93,7 @@ def _dot(a, b):
     return total
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _all_parts(g_u, g_post, g_comb, streams, fn, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
     fn_t = np.zeros((fn.shape[1], (len(fn) + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
     transpose(fn, fn_t)
@@ -101,7 +102,7 @@ def _all_parts(g_u, g_post, g_comb, streams, fn, base, scales, iters, eps, norm_
               g_streams, g_fn[part], sums[part])
 
 
-@njit(cache=True)
+@njit
 def _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
     """Every PARTS-th block of tokens: its rows of g_streams [T, M, D]; g_fn [n, M D] and sums [2, n] of base and scales grow."""
     (T, M, _), (n, width) = streams.shape, fn.shape
@@ -128,7 +129,7 @@ def _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, eps
                 sums[1, k] += g_a[i, k] * mix[i, k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, norm_eps, g_a, g_logits, read, pull,
                   room):
     """Up to MAX_SINKHORN_TOKENS tokens: mix comes in before its norm and is left with it."""
@@ -169,7 +170,7 @@ def _logits_block(g_u, g_post, g_comb, streams, mix, base, scales, iters, eps, n
         pull[t] = total * rho[t] * rho[t] / np.float32(M * D)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _sinkhorn(g, comb, iters, eps, room):               # g, comb [M, M, T] in place: g of the result -> g of the logits
     """Forward with every state and divisor kept, then back through each division."""
     M, _, T = comb.shape
@@ -202,7 +203,7 @@ def _sinkhorn(g, comb, iters, eps, room):               # g, comb [M, M, T] in p
                 g[i, j, t] *= kept[0, i, j, t]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _divide(comb, by_column, eps, shares):              # comb *= shares, 1 / (sum of a row or column + eps)
     M, _, T = comb.shape
     for i in range(M):
@@ -221,7 +222,7 @@ def _divide(comb, by_column, eps, shares):              # comb *= shares, 1 / (s
                 line[t] *= share[t]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _divide_back(g, after, by_column, shares):          # g = (g - sum(g * after)) * shares, along a row or column
     M, _, T = g.shape
     common = np.empty(T, np.float32)
@@ -238,7 +239,7 @@ def _divide_back(g, after, by_column, shares):          # g = (g - sum(g * after
                 line[t] = (line[t] - common[t]) * shares[i, t]
 
 
-@njit(cache=True, error_model="numpy", fastmath={"contract"})
+@njit(error_model="numpy", fastmath={"contract"})
 def _stream_back(g_u, streams, read, pull, g_streams):
     M, D = streams.shape
     for j in range(M):
@@ -247,6 +248,6 @@ def _stream_back(g_u, streams, read, pull, g_streams):
             into[d] = read[j] * g_u[d] - pull * mine[d]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _sigmoid(x):                                        # float32
     return np.float32(1) / (np.float32(1) + exp(-x))

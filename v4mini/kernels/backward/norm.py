@@ -1,9 +1,10 @@
 """Twins of training/backward/norm.py, row by row. Not here: LayerNorm; V4 has none."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.compiled import njit
 
 ROWS_PER_THREAD = 64            # rows a thread takes at a time, and that add to one sum of the weight's gradient
 
@@ -28,13 +29,13 @@ def _back(g, x, weight, eps):                           # weight [0]: none
     return g_x, g_weight.sum(axis=0)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _all_rows(g, x, weight, eps, g_x, g_weight):        # float32 [R, D] twice, [D] or [0] -> g_x [R, D], g_weight [blocks, D]
     for block in prange(len(g_weight)):
         _rows(g, x, weight, eps, g_x, g_weight[block], block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD))
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
 def _rows(g, x, weight, eps, g_x, g_weight, start, stop):
     D = x.shape[1]
     for t in range(start, stop):
