@@ -1,22 +1,29 @@
 """The one list of operations, and that layers need nothing beside it."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tolerances import SAME_MODEL
 
-from v4mini.backend import OPERATIONS, Backend
+from v4mini.backend import BESIDE, OPERATIONS, Backend
 from v4mini.config import Config
 from v4mini.shapes import Refused
 from v4mini.trace import Trace
 
 
 class Listed:
-    """Only what the list names, and a count of who was called: what a new engine would have to offer."""
+    """Only what the lists name, and a count of who was called: what a new engine would have to offer."""
 
     def __init__(self, backend):
         self.calls = dict.fromkeys(OPERATIONS, 0)
         for name in OPERATIONS:
             setattr(self, name, self._counted(name, getattr(backend, name)))
+        self.place, self.formats, self.host = backend.place, backend.formats, backend.host
+
+    def at(self, layer):
+        return self
 
     def _counted(self, name, method):
         def call(*args, **more):
@@ -30,13 +37,16 @@ def test_a_model_asks_for_listed_operations_only_and_for_each_of_them(model_of, 
     model = model_of(Config.tiny(), ops)
     np.testing.assert_allclose(model.logits(ids, Trace("attn.weights")), tiny.logits(ids), **SAME_MODEL)
     model.mtp_logits(ids)
+    model.prefill_many([ids[:9], ids[:3]], [model.new_cache(), model.new_cache()])
     assert [name for name, calls in ops.calls.items() if calls == 0] == []
 
 
 def test_describe_tells_of_every_operation_and_of_nothing_else():
     assert Backend().describe() == dict.fromkeys(OPERATIONS, "numpy")
     assert {"embed", "linear", "rope", "attend", "index_topk", "route", "experts", "hc_pre"} <= set(OPERATIONS)
-    assert "describe" not in OPERATIONS and "name" not in OPERATIONS
+    assert not {*BESIDE, "name", "on_host"} & set(OPERATIONS)
+    public = {name for name in vars(Backend) if not name.startswith("_")} - {"name", "on_host"}
+    assert public == {*OPERATIONS, *BESIDE}
 
 
 @pytest.mark.parametrize("simulate", ["yes", True, 1, "Released"])
@@ -76,3 +86,30 @@ def test_simulated_index_rows_keep_their_products_nearly(rng):
     q, k = rng.standard_normal((2, 40, 32), dtype=np.float32)
     exact, rounded = (q * k).sum(1), (Backend("released").round_index(q) * Backend("released").round_index(k)).sum(1)
     assert np.corrcoef(exact, rounded)[0, 1] > 0.95 and not np.array_equal(exact, rounded)
+
+
+def test_a_layer_is_told_which_it_is(model_of):
+    class Told(Backend):
+        def at(self, layer):
+            seen.append(layer)
+            return self
+
+    seen = []
+    model_of(Config.tiny(), Told()).mtp_logits(np.arange(9))
+    assert seen == [0, 1, 2, 3, 4]                      # the last is the MTP block
+
+
+def test_layers_and_the_model_leave_an_engines_arrays_to_the_engine():
+    """NumPy is for host integers here: the files below name it nowhere else, so no array of an engine can fall into its hands."""
+    root = Path(__file__).parents[1] / "v4mini"
+    allowed = {"layers/sequences.py": {"Part", "Memory", "Sequences", "_joined"}, "model.py": {"Model.flatten", "Model._checked"}}
+    for path in [*sorted((root / "layers").glob("*.py")), root / "model.py"]:
+        name, tree = path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        places = {f"{node.name}.{item.name}" if isinstance(node, ast.ClassDef) and hasattr(item, "name") else node.name
+                  for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)
+                  for item in (node.body if isinstance(node, ast.ClassDef) else [node])
+                  if any(isinstance(part, ast.Name) and part.id == "np" for part in ast.walk(item))}
+        for place in places:
+            assert {place, place.split(".")[0]} & allowed.get(name, set()), f"{name}: {place} calls NumPy, not its engine"
+        others = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names} - {"np", None}
+        assert not others, f"{name}: {others}"

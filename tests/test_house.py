@@ -10,7 +10,7 @@ FLOORS = (                                              # ground first; a room m
     {"printable", "shapes", "untrusted", "numerics", "config", "writing"},
     {"ops", "weights"},
     {"backend", "planning"},
-    {"layers", "kernels", "accel"},
+    {"layers", "kernels", "accel", "engines"},
     {"model"},
     {"training", "inference"},
 )

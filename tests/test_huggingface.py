@@ -55,8 +55,8 @@ class UniformHash(Backend):
 class WindowOff(Backend):
     """The window is one token short."""
 
-    def attend(self, q, rows, sink, window, *more, **others):
-        return attention.attend(q, rows, sink, window - 1, *more, **others)
+    def attend(self, q, rows, first, sink, window, *more, **others):
+        return attention.attend(q, rows, first, sink, window - 1, *more, **others)
 
 
 class NoTurningBack(Backend):

@@ -1,11 +1,23 @@
-"""Backend: the one list of operations a V4 is made of, and NumPy behind each.
+"""Backend: the one contract of every engine, and NumPy behind each part of it.
 
-Layers call these and nothing else, so whoever overrides a method (Numba kernels, a device, a gradient tape) runs the
-same model. Arrays that come in and go out are the backend's own kind; here they are NumPy float32.
-Not here: the formulas (ops/), the order in which a model calls them (layers/).
+An engine owns four things; layers, models and caches pass on what it gives them, and of their own only add, scale by a Python
+number, slice and reshape:
+
+    operations      the formulas of a V4, and five that only move or mark arrays (OPERATIONS lists them)
+    weights         place(weights) puts a tree of weights where the operations want it
+    rows            formats(config, storage) says how the rows of a cache are stored
+    the way out     host(x) makes a NumPy array of the engine's own: for logits, traces, files
+
+Whoever overrides a method (Numba kernels, a device, a gradient tape) runs the same model. Arrays of float32 that come in and go
+out are the engine's own kind; here they are NumPy's. Integers (ids, positions, first, visible, rows of `take`) may come as NumPy
+arrays too, and picks and chosen experts are the engine's own again: only its operations look at them.
+`pytest tests/engines --engine NAME` tries all of it on an engine of engines.py.
+Not here: the formulas (ops/), the order in which a model calls them (layers/), names of engines (engines.py).
 """
 
-from v4mini.numerics import blocks
+import numpy as np
+
+from v4mini.numerics import blocks, rows
 from v4mini.numerics.hadamard import hadamard
 from v4mini.ops import attention, compress, experts, index, linear, mix, norm, rope, route
 from v4mini.shapes import Refused
@@ -19,6 +31,7 @@ class Backend:
     """
 
     name = "numpy"
+    on_host = True              # weights are read where they lie, so they may come and go (inference/streaming)
 
     def __init__(self, simulate=None):
         if simulate not in (None, "released"):
@@ -28,6 +41,40 @@ class Backend:
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
         return dict.fromkeys(OPERATIONS, self.name)
+
+    # ---- weights, rows, the way out ----
+
+    def place(self, weights):                           # Weights -> Weights
+        """The same tree, its matrices and vectors as the operations want them. What is placed already stays as it is."""
+        return weights
+
+    def formats(self, config, storage):                 # -> numerics.rows.Formats
+        """How the rows of a cache are stored. What their `decode` and `joined` give goes to attend, index_topk and compress."""
+        return rows.formats(config, storage)
+
+    def host(self, x):                                  # -> NumPy array
+        """A copy on the host, or x itself if it lies there."""
+        return np.asarray(x)
+
+    def at(self, layer):                                # int -> the engine for that layer (n_layers: the MTP block)
+        """Called once a layer and pass; what it gives runs that layer. For engines that must know where they are."""
+        return self
+
+    # ---- arrays: moved or marked, not computed with ----
+
+    def constant(self, array):                          # NumPy [...] -> [...]
+        """A read-only array that is the same object at every call: an engine may send it once and keep it."""
+        return array
+
+    def take(self, x, rows):                            # [N, ...], [n] int -> [n, ...]
+        return x[rows]
+
+    def concat(self, parts):                            # [[n1, ...], [n2, ...], ...] -> [n1 + n2 + ..., ...]
+        return np.concatenate(parts)
+
+    def detach(self, x):                                # [...] -> [...]
+        """The same numbers; no gradient passes."""
+        return x
 
     # ---- products with weights ----
 
@@ -51,10 +98,13 @@ class Backend:
     def rms_unit(self, x, eps):                         # [..., D] -> [..., D]
         return norm.rms_unit(x, eps)
 
-    def rope(self, x, positions, freqs, inverse=False):  # [T, ..., hd], [T], [rd / 2] -> [T, ..., hd]
+    def rope(self, x, positions, freqs, inverse=False):  # [T, ..., hd], [T] int, [rd / 2] -> [T, ..., hd]
         return rope.rope(x, positions, freqs, inverse)
 
     # ---- residual streams ----
+
+    def hc_expand(self, h, M):                          # [T, D], int -> [T, M, D]; nobody writes to it, so it may be a view
+        return mix.hc_expand(h, M)
 
     def hc_pre(self, streams, hc, iters, eps, norm_eps):     # [T, M, D] -> u [T, D], post [T, M], comb [T, M, M]
         return mix.hc_pre(streams, hc.fn, hc.base, hc.scale, iters, eps, norm_eps)
@@ -67,18 +117,22 @@ class Backend:
 
     # ---- attention ----
 
-    def compress(self, kv, score, ratio, previous=None, overlap=False):     # [n * ratio, C] twice -> [n, hd]
-        return compress.compress(kv, score, ratio, previous, overlap)
+    def compress(self, kv, score, ape, ratio, previous=None, overlap=False):    # [n * ratio, C] twice, [ratio, C] -> [n, hd]
+        return compress.compress(kv, score, ape, ratio, previous, overlap)
 
-    def index_topk(self, q, keys, weights, visible, k):      # [T, Hi, di], [N, di], [T, Hi], [T], int -> [T, <= k] int64
+    def index_topk(self, q, keys, weights, visible, k):      # [T, Hi, di], [N, di], [T, Hi], [T] int, int -> [T, min(k, N)] int
+        """keys may be more than anybody sees. Of equal scores the earlier entry; rising, then -1 where none is left."""
         return index.index_topk(q, keys, weights, visible, k)
 
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):     # -> [T, H, hd]
-        return attention.attend(q, rows, sink, window, scale, entries, picks, visible)
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
+        """q [T, H, hd]; rows [P + T, hd], token t reads rows first[t] .. P + t, at most `window` of them; sink [H]; entries
+        [N, hd] with picks [T, K] (-1: none) or visible [T] (the first so many). One softmax over all; see ops/attention.py.
+        """
+        return attention.attend(q, rows, first, sink, window, scale, entries, picks, visible)
 
-    def attention_weights(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
-        # for traces; -> [T, H, W], [T, H, K or N], [T, H]
-        return attention.attention_weights(q, rows, sink, window, scale, entries, picks, visible)
+    def attention_weights(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
+        # for traces, of attend's arguments; -> [T, H, W], [T, H, K or N], [T, H]
+        return attention.attention_weights(q, rows, first, sink, window, scale, entries, picks, visible)
 
     def round_kv(self, rows, rope_head_dim):            # [T, hd] -> [T, hd]
         return blocks.round_kv(rows, rope_head_dim) if self.simulate else rows
@@ -88,7 +142,7 @@ class Backend:
 
     # ---- experts ----
 
-    def route(self, scores, route_scale, k, bias=None, chosen=None):        # [T, E] -> [T, K] int64, [T, K]
+    def route(self, scores, route_scale, k, bias=None, chosen=None):        # [T, E] -> [T, K] int, [T, K]
         return route.route(scores, route_scale, k, bias, chosen)
 
     def expert(self, x, w, limit):                      # [T, D] -> [T, D]
@@ -98,5 +152,6 @@ class Backend:
         return experts.experts(x, chosen, weights, pool, limit, self.linear)
 
 
+BESIDE = ("describe", "place", "formats", "host", "at")     # what an engine has beside operations
 OPERATIONS = tuple(name for name, method in vars(Backend).items()
-                   if callable(method) and not name.startswith("_") and name != "describe")
+                   if callable(method) and not name.startswith("_") and name not in BESIDE)

@@ -6,7 +6,7 @@ Not here: caches, prefill, step, sampling (inference/).
 import numpy as np
 
 from v4mini.layers.block import block
-from v4mini.layers.memory import NoMemory
+from v4mini.layers.sequences import NoMemory, Sequences
 from v4mini.shapes import Refused
 from v4mini.trace import Note
 
@@ -14,11 +14,12 @@ from v4mini.trace import Note
 class Model:
     """A config, its weights, and the engine that runs them.
 
-    Several sequences share one flat token axis, each a slice of it: there is no padding.
+    Several sequences share one flat token axis, each a slice of it: there is no padding. Logits that are handed out are NumPy
+    arrays; what `streams`, `mtp_streams` and `head` give is the engine's own.
     """
 
     def __init__(self, config, weights, ops):
-        self.config, self.weights, self.ops = config, weights, ops
+        self.config, self.weights, self.ops = config, ops.place(weights), ops
 
     def logits(self, ids, trace=None):                  # [T] int -> [T, V] float32
         """Scores of the next token after each position. Raises Refused for ids that are not tokens."""
@@ -28,7 +29,7 @@ class Model:
         """The same for several sequences at once, each as if it were alone."""
         ids, spans = self.flatten(sequences)
         streams = self.streams(ids, [(span, NoMemory()) for span in spans], trace)
-        logits = self.head(streams, self.weights.head)
+        logits = self.ops.host(self.head(streams, self.weights.head))
         return [logits[span] for span in spans]
 
     def mtp_logits(self, ids, trace=None):              # [T] int -> [T - 1, V] float32
@@ -43,7 +44,7 @@ class Model:
             raise Refused(f"mtp_logits: expected at least 2 tokens, got {len(ids)}. The MTP block reads each next token.")
         streams = self.streams(ids, [(span, NoMemory())], trace)
         streams = self.mtp_streams(streams[:-1], ids[1:], [(slice(0, len(ids) - 1), NoMemory())], trace)
-        return self.head(streams, self.weights.mtp.head)
+        return self.ops.host(self.head(streams, self.weights.mtp.head))
 
     # ---- the parts, for those who keep a memory or look inside ----
 
@@ -55,21 +56,23 @@ class Model:
         ends = np.cumsum([len(sequence) for sequence in sequences])
         return np.concatenate(sequences), [slice(int(end) - len(s), int(end)) for end, s in zip(ends, sequences)]
 
-    def streams(self, ids, sequences, trace=None, last=None):       # [T], [(slice, memory)] -> [T, M, D], after the last block
-        """last: only the last so many tokens of each sequence are asked for, which spares the last block the others."""
-        c, ops = self.config, self.ops
-        h = ops.embed(ids, self.weights.embed)
-        streams = np.repeat(h[:, None, :], c.hc_mult, axis=1)           # [T, M, D], equal copies
+    def streams(self, ids, sequences, trace=None, logits_to_keep=None):     # [T], [(slice, Memory)] -> [A, M, D]
+        """After the last block. logits_to_keep: only the last so many tokens of each sequence are wanted, A in all, which spares
+        the last block the others. None: all T.
+        """
+        c, ops, every = self.config, self.ops, Sequences(self.config, sequences)
+        streams = ops.hc_expand(ops.embed(ids, self.weights.embed), c.hc_mult)
         for layer, w in enumerate(self.weights.layers):
-            asked = last if layer == c.n_layers - 1 else None
-            streams = block(ops, streams, ids, w, c, layer, sequences, Note(trace, f"layers.{layer}"), asked)
+            asking = every.keeping(logits_to_keep) if layer == c.n_layers - 1 else every
+            streams = block(ops, streams, ids, w, c, layer, asking, Note(trace, f"layers.{layer}", ops.host))
         return streams
 
     def mtp_streams(self, streams, next_ids, sequences, trace=None):        # [T, M, D], [T] -> [T, M, D]
         c, ops, w = self.config, self.ops, self.weights.mtp
         e = ops.linear(ops.rms_norm(ops.embed(next_ids, self.weights.embed), w.enorm, c.norm_eps), w.e_proj)
         h = ops.linear(ops.rms_norm(streams, w.hnorm, c.norm_eps), w.h_proj)
-        return block(ops, e[:, None, :] + h, next_ids, w.block, c, c.n_layers, sequences, Note(trace, "mtp.0"))
+        note = Note(trace, "mtp.0", ops.host)
+        return block(ops, e[:, None, :] + h, next_ids, w.block, c, c.n_layers, Sequences(c, sequences), note)
 
     def head(self, streams, w):                         # [T, M, D] -> [T, V]
         c, ops = self.config, self.ops

@@ -26,11 +26,11 @@ class RowsAlone(Backend):
     def hc_head(self, streams, *rest):
         return np.concatenate([Backend.hc_head(self, row[None], *rest) for row in streams])
 
-    def compress(self, kv, score, ratio, previous=None, overlap=False):
+    def compress(self, kv, score, ape, ratio, previous=None, overlap=False):
         entries = []
         for start in range(0, len(kv), ratio):
             block = kv[start: start + ratio], score[start: start + ratio]
-            entries.append(Backend.compress(self, *block, ratio, previous, overlap))
+            entries.append(Backend.compress(self, *block, ape, ratio, previous, overlap))
             previous = block
         return np.concatenate(entries)
 
@@ -41,7 +41,7 @@ class RowsAlone(Backend):
             picks[t, : mine.shape[1]] = mine
         return picks
 
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
         before, outs = len(rows) - len(q), []
         for t in range(len(q)):
             far = {} if entries is None else {"entries": entries[:]}
@@ -49,8 +49,8 @@ class RowsAlone(Backend):
                 far["picks"] = picks[t: t + 1][:, picks[t] >= 0]
             elif entries is not None:
                 far = {"entries": entries[: visible[t]], "visible": visible[t: t + 1]}
-            near = rows[max(0, before + t + 1 - window): before + t + 1]
-            outs.append(Backend.attend(self, q[t: t + 1], near, sink, window, scale, **far))
+            near = rows[first[t]: before + t + 1]
+            outs.append(Backend.attend(self, q[t: t + 1], near, np.zeros(1, np.int64), sink, window, scale, **far))
         return np.concatenate(outs)
 
     def expert(self, x, w, limit):

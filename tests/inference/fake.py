@@ -3,7 +3,7 @@
 import numpy as np
 
 from v4mini.config import Config
-from v4mini.inference.cache_rows import Float32, formats
+from v4mini.numerics.rows import Float32, formats
 
 TOKENS = 7
 SMALL = Config.tiny().replace(window_size=5, compress_ratios=(4, 0, 6, 4, 0), head_dim=72, rope_head_dim=4, index_head_dim=33,
@@ -19,7 +19,7 @@ class Fake:
 
     def __init__(self, config, storage="float32", layers=None, seed=0):
         self.config, rng = config, np.random.default_rng(seed)
-        row, key = formats(config, storage)
+        row, key, _ = formats(config, storage)
         self.widths, self.formats = {}, {}
         for layer in range(config.n_layers) if layers is None else layers:
             kind = config.layer_kind(layer)

@@ -8,7 +8,7 @@ from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.cache import Cache
 from v4mini.inference.cached import CachedModel
-from v4mini.layers.memory import NoMemory
+from v4mini.layers.sequences import NoMemory
 from v4mini.ops.index import index_scores
 from v4mini.planning.memory import STORAGES, cache_bytes
 from v4mini.shapes import Refused
@@ -261,7 +261,7 @@ def test_the_asked_tokens_get_what_all_would_get(rng, ratios, last):
     model = model_of(Config.tiny().replace(compress_ratios=ratios, n_hash_layers=4))
     ids, spans = model.flatten([draw_clear(rng, model, 140), draw(rng, model, 2)])
     spans = [(span, NoMemory()) for span in spans]
-    every, some = model.streams(ids, spans), model.streams(ids, spans, last=last)
+    every, some = model.streams(ids, spans), model.streams(ids, spans, logits_to_keep=last)
     asked = [*range(140 - min(last, 140), 140), *range(142 - min(last, 2), 142)]
     np.testing.assert_allclose(some, every[asked], **SAME_MODEL)
 

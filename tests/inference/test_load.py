@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from tolerances import SAME_MODEL, WHOLE_MODEL
 
-from v4mini.backend import Backend
 from v4mini.config import Config
-from v4mini.inference.load import choose_backend, load
+from v4mini.inference.load import load
 from v4mini.shapes import Refused
 from v4mini.weights.file import write_file
 from v4mini.weights.random import random_tensors, random_weights
@@ -147,18 +146,6 @@ def test_a_file_that_was_cut_short_is_refused(folder, tmp_path):
 def test_two_spellings_of_one_tensor_are_refused(tmp_path, tensors):
     with pytest.raises(Refused, match="expected it under one name"):
         load(checkpoint(tmp_path / "both", Config.tiny(), tensors | {"lm_head.weight": tensors["head.weight"]}))
-
-
-def test_a_backend_is_a_name_or_an_engine_of_ones_own():
-    mine = Backend("released")
-    assert choose_backend(mine) is mine and choose_backend(mine, "released") is mine
-    assert choose_backend("numpy", "released").simulate == "released" and choose_backend("auto").simulate is None
-    with pytest.raises(Refused, match="backend: expected .*'torch'"):
-        choose_backend("torch")
-    with pytest.raises(Refused, match="simulate"):
-        choose_backend("numpy", "yes")
-    with pytest.raises(Refused, match="Give it to the backend"):       # it would be passed over without a word
-        choose_backend(Backend(), "released")
 
 
 # ---- files of others ----

@@ -9,7 +9,7 @@ from v4mini.config import Config
 from v4mini.inference.generate import generate
 from v4mini.inference.sampling import distribution
 from v4mini.inference.speculate import Drafter, Tally, judge
-from v4mini.layers.memory import NoMemory
+from v4mini.layers.sequences import NoMemory
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
 

@@ -15,7 +15,7 @@ from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.generate import generate
 from v4mini.inference.load import load
-from v4mini.inference.streaming import disk_rate, engine_with, open_streaming, stream
+from v4mini.inference.streaming import Prefetching, disk_rate, expert_keys, open_streaming, stream
 from v4mini.inference.streaming_plan import FEWEST, plan_memory, resident_bytes, scratch_bytes
 from v4mini.inference.streaming_trace import recorded
 from v4mini.inference.streaming_weights import units_of
@@ -201,8 +201,8 @@ def test_a_matrix_of_it_is_a_matrix_like_any_other(folder):
             np.testing.assert_array_equal(got.rows(1, 9), wanted.rows(1, 9))
             np.testing.assert_array_equal(got.take([5, 0, 5]), wanted.take([5, 0, 5]))
             np.testing.assert_array_equal(got.codes, wanted.codes)
-        assert mine.layers[4].ffn.experts.keys(np.array([[5, 1], [1, 7]])) == [(4, 1), (4, 5), (4, 7)]
-        assert mine.mtp.block.ffn.experts.layer == 5
+        assert expert_keys(4, np.array([[5, 1], [1, 7]])) == [(4, 1), (4, 5), (4, 7)]
+        assert mine.mtp.block.ffn.experts[2].w1.key == (5, 2)
 
 
 def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
@@ -226,15 +226,20 @@ def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
         assert list(generate(model, IDS, 5, temperature=0, cache=cache)) == wanted
 
 
-def test_an_engine_with_a_mixin_is_still_that_engine():
-    class Loud:
-        def embed(self, ids, table):
-            return self.word
+def test_a_pool_hears_of_a_layers_choice_before_its_experts_run():
+    class Heard:
+        def announce(self, keys):
+            said.append(keys)
 
-    mine = Backend("released")
-    mixed = engine_with(Loud, mine, word="hello")
-    assert isinstance(mixed, Backend) and mixed.simulate == "released" and mixed.embed(0, 0) == "hello"
-    assert mixed.describe() == mine.describe() and not hasattr(mine, "word")
+    class Engine(Backend):
+        def experts(self, x, chosen, weights, pool, limit):
+            said.append("they run")
+
+    said, mine = [], Engine("released")
+    ops = Prefetching(mine, Heard()).at(3)
+    ops.experts(None, np.array([[5, 1], [1, 7]]), None, None, 0)
+    assert said == [[(3, 1), (3, 5), (3, 7)], "they run"]
+    assert ops.simulate == "released" and ops.describe() == mine.describe()
 
 
 # ---- memory ----

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from v4mini.inference.cache_rows import BFloat16, Rows
 from v4mini.kernels import index
+from v4mini.numerics.rows import BFloat16, Rows
 from v4mini.ops import index as numpy_index
 from v4mini.shapes import Refused
 

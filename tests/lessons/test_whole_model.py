@@ -40,8 +40,8 @@ def test_blocks_one_by_one_and_the_last_step_are_the_whole_model(theirs):
 
 
 class NoSink(v4.Backend):
-    def attend(self, q, rows, sink, window, scale, **far):
-        return super().attend(q, rows, np.full_like(sink, -np.inf), window, scale, **far)
+    def attend(self, q, rows, first, sink, *sizes, **far):
+        return super().attend(q, rows, first, np.full_like(sink, -np.inf), *sizes, **far)
 
 
 class ReportsRule(v4.Backend):
@@ -50,9 +50,9 @@ class ReportsRule(v4.Backend):
 
 
 class NoFarView(v4.Backend):
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
         entries, visible = (None, None) if visible is not None else (entries, None)
-        return super().attend(q, rows, sink, window, scale, entries, picks, visible)
+        return super().attend(q, rows, first, sink, window, scale, entries, picks, visible)
 
 
 @pytest.mark.parametrize("engine, layer", [(v4.Backend(), -1), (NoSink(), 0), (ReportsRule(), 1), (NoFarView(), 2)],

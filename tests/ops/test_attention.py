@@ -6,9 +6,17 @@ from ops import naive
 from tolerances import OP, SOFTMAX_LARGE
 
 from v4mini.ops import attention
-from v4mini.ops.attention import attend, attention_weights
+from v4mini.ops.attention import window_starts
 
 NOBODY = -1
+
+
+def attend(q, rows, sink, window, *rest, **far):        # windows as in a sequence without gaps
+    return attention.attend(q, rows, window_starts(len(q), len(rows), window), sink, window, *rest, **far)
+
+
+def attention_weights(q, rows, sink, window, *rest, **far):
+    return attention.attention_weights(q, rows, window_starts(len(q), len(rows), window), sink, window, *rest, **far)
 
 
 def case(rng, T, P=0, N=0, K=0, H=3, hd=8, size=1.0):
@@ -109,3 +117,28 @@ def test_how_many_tokens_go_at_once_changes_nothing(rng, monkeypatch):
     monkeypatch.setattr(attention, "TOKENS_AT_ONCE", 4)
     np.testing.assert_allclose(attend(q, rows, sink, 5, 0.3, entries, picks=picks), whole[0], **OP)
     np.testing.assert_allclose(attend(q, rows, sink, 5, 0.3, entries, visible=visible), whole[1], **OP)
+
+
+@pytest.mark.parametrize("T, P, window", [(1, 9, 6), (7, 0, 6), (70, 11, 16), (5, 3, 1)])
+def test_a_window_may_begin_at_any_row(rng, T, P, window):
+    """Training positions jump, and a fixed buffer is not full at first: rows before `first` are as if they were not there."""
+    q, rows, sink, _, _ = case(rng, T, P)
+    own = P + np.arange(T)
+    first = own - rng.integers(0, window, T)
+    first = np.maximum(first, 0)
+    got = attention.attend(q, rows, first, sink, window, 0.3)
+    for t in range(T):
+        near = rows[first[t]: own[t] + 1]
+        wanted = naive.attend(q[t: t + 1], near, sink, len(near), 0.3)
+        np.testing.assert_allclose(got[t: t + 1], wanted, **OP)
+
+
+def test_a_window_is_never_longer_than_it_says(rng):
+    q, rows, sink, _, _ = case(rng, 9, 4)
+    np.testing.assert_array_equal(attention.attend(q, rows, np.zeros(9, int), sink, 5, 0.3), attend(q, rows, sink, 5, 0.3))
+
+
+@pytest.mark.parametrize("T, S, window", [(0, 0, 4), (1, 1, 4), (5, 5, 2), (3, 9, 4), (6, 6, 100)])
+def test_where_windows_begin_by_counting(T, S, window):
+    wanted = [min(s for s in range(S) if 0 <= own - s < window) for own in range(S - T, S)]
+    assert window_starts(T, S, window).tolist() == wanted

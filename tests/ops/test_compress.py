@@ -5,7 +5,12 @@ import pytest
 from ops import naive
 from tolerances import OP, OP_LARGE
 
-from v4mini.ops.compress import compress, pool, visible
+from v4mini.ops import compress as formulas
+from v4mini.ops.compress import pool, visible
+
+
+def compress(kv, score, ratio, previous=None, overlap=False):
+    return formulas.compress(kv, score, np.zeros((ratio, kv.shape[1]), np.float32), ratio, previous, overlap)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -31,6 +36,15 @@ def test_a_previous_block_continues_where_the_last_call_stopped(rng):
     later = compress(kv[12:], score[12:], 4, previous=(kv[8:12], score[8:12]), overlap=True)
     np.testing.assert_allclose(later, whole[3:], **OP)
     np.testing.assert_allclose(later, naive.compress(kv[12:], score[12:], 4, True, (kv[8:12], score[8:12])), **OP)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_ape_is_added_to_the_scores_of_every_block_the_previous_one_too(rng, overlap):
+    kv, score, ape = (rng.standard_normal((rows, 6), dtype=np.float32) for rows in (12, 12, 4))
+    before = tuple(rng.standard_normal((2, 4, 6), dtype=np.float32))
+    wanted = compress(kv, score + np.tile(ape, (3, 1)), 4, (before[0], before[1] + ape), overlap)
+    np.testing.assert_array_equal(formulas.compress(kv, score, ape, 4, before, overlap), wanted)
+    assert np.abs(wanted - compress(kv, score, 4, before, overlap)).max() > 0.1
 
 
 def test_a_slot_of_score_minus_infinity_is_absent(rng):

@@ -17,7 +17,7 @@ _ARRAY = re.compile(r"(Matrix )?\[([^\]]*)\]( int)?( twice)?")
 
 # What the comments leave out: arguments that are no arrays, as functions of the letters' sizes.
 OTHERS = {"eps": lambda z: 1e-6, "norm_eps": lambda z: 1e-6, "iters": lambda z: 3, "limit": lambda z: 2.0, "k": lambda z: z["k"],
-          "route_scale": lambda z: 1.5, "ratio": lambda z: z.get("ratio", 4), "groups": lambda z: z["G"]}
+          "route_scale": lambda z: 1.5, "ratio": lambda z: z.get("ratio", 4), "groups": lambda z: z["G"], "M": lambda z: z["M"]}
 # Their comments name fewer arrays than they take, or a function or pool that no letter stands for; tests beside cover them.
 UNTRIED = {"expert", "experts", "hc_head", "index_topk", "route"}
 

@@ -48,14 +48,14 @@ class Counting(Backend):
         self.flops["index"] += 2 * q.shape[1] * q.shape[2] * int(np.sum(visible))
         return super().index_topk(q, keys, weights, visible, k)
 
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
         row = 4 * q.shape[1] * q.shape[2]               # scores and sums
         self.flops["window"] += row * min(window, len(rows))
         if picks is not None:
             self.flops["csa"] += row * int((picks >= 0).sum())
         elif entries is not None:
             self.flops["hca"] += row * int(np.sum(visible))
-        return super().attend(q, rows, sink, window, scale, entries, picks, visible)
+        return super().attend(q, rows, first, sink, window, scale, entries, picks, visible)
 
 
 @pytest.mark.parametrize("config", [Config.tiny(), Config.mini(), Config.bench()], ids=["tiny", "mini", "bench"])

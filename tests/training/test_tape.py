@@ -85,8 +85,7 @@ def test_what_the_indexer_picks_passes_no_gradient_and_of_a_tie_the_earlier_entr
     q, rows, sink, entries = (Value(x, tape, name) for x, name in
                               ((draw(2, 3, 4), None), (draw(2, 4), None), (draw(3), "layers.0.attn.attn_sink"),
                                (draw(2, 4), None)))
-    rows.positions = np.arange(2)
-    tape.attend(q, rows, sink, 4, 0.5, entries, choice).add_gradient(draw(2, 3, 4))
+    tape.attend(q, rows, np.zeros(2, int), sink, 4, 0.5, entries, choice).add_gradient(draw(2, 3, 4))
     tape.play_back()
     assert entries.gradient[0].all() and not entries.gradient[1].any()
     assert all(value.gradient is None for value in values) and q.gradient.all() and sink.gradient.all()
@@ -98,10 +97,10 @@ def test_the_indexer_is_taught_what_attention_does_and_attention_learns_nothing_
     q, rows, sink, entries = (Value(x, tape, name) for x, name in
                               ((draw(8, 3, 4), None), (draw(8, 4), None), (draw(3), "layers.2.attn.attn_sink"),
                                (draw(2, 4), None)))
-    rows.positions = np.arange(8)
-    tape.attend(q, rows, sink, 4, 0.5, entries, choice)
+    first = np.maximum(np.arange(8) - 3, 0)
+    tape.at(2).attend(q, rows, first, sink, 4, 0.5, entries, choice)
     side, = tape.index
-    assert side.layer == "layers.2" and side.mass > 0 and 0 <= tape.recall["layers.2"][0][0] <= tape.recall["layers.2"][0][1]
+    assert side.layer == 2 and side.mass > 0 and 0 <= tape.recall[2][0][0] <= tape.recall[2][0][1]
     side.value.add_gradient(1.0)
     tape.play_back()
     assert all(value.gradient.any() for value in values)
@@ -113,9 +112,9 @@ def test_a_learned_gates_bias_chooses_and_learns_nothing_from_gradients(tape_of,
     tape = tape_of()
     tape.spans = [slice(0, 6)]
     scores, bias = Value(draw(6, 5), tape), Value(np.float32([9, 0, 0, 0, -9]), tape, "layers.1.ffn.gate.bias")
-    chosen, weights = tape.route(scores, 1.5, 2, bias=bias)
+    chosen, weights = tape.at(1).route(scores, 1.5, 2, bias=bias)
     assert (chosen[:, 0] == 0).all() and not (chosen == 4).any()
-    assert tape.load["layers.1"].tolist() == np.bincount(chosen.ravel(), minlength=5).tolist() and tape.load["layers.1"][4] == 0
+    assert tape.load[1].tolist() == np.bincount(chosen.ravel(), minlength=5).tolist() and tape.load[1][4] == 0
     weights.add_gradient(draw(6, 2))
     tape.play_back()
     assert bias.gradient is None and not scores.gradient[:, 4].any() and scores.gradient[:, 0].all()
@@ -176,6 +175,9 @@ def test_of_several_answers_those_not_used_count_as_zeros():
 
 
 def test_a_placed_sequence_stands_where_it_was_put():
-    memory, rows = Placed(np.array([3, 4, 128])), Value(np.ones((3, 2)), None)
-    assert memory.length == 0 and memory.place(np.array([2, 0])).tolist() == [128, 3]
-    assert memory.extend(0, "window", rows) is rows and rows.positions.tolist() == [3, 4, 128]
+    memory, rows = Placed(np.array([4, 5, 6, 7, 128, 129, 130, 131])), Value(np.ones((8, 2)), None)
+    assert memory.length == 0 and memory.extend(0, "window", rows) is rows
+    assert memory.positions(8).tolist() == [4, 5, 6, 7, 128, 129, 130, 131]
+    assert memory.block_positions(0, 2, 4).tolist() == [4, 128] and memory.block_positions(1, 2, 4).tolist() == [128]
+    assert memory.window_starts(8, 3).tolist() == [0, 0, 0, 1, 4, 4, 4, 5]
+    assert memory.visible(8, 4).tolist() == [0, 0, 0, 1, 1, 1, 1, 2]     # entries are counted, wherever they stand

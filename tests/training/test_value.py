@@ -26,7 +26,6 @@ LINES = {
     "slices that overlap": lambda x, y: x[:2] + x[1:],
     "the whole and a part": lambda x, y: (x + y)[0:2] + x[1:3],
     "all of it": lambda x, y: x[:],
-    "rows, one of them often": lambda x, y: x[np.array([2, 0, 2, 2])],
     "columns": lambda x, y: x[:, 1:3] + y[:, :2],
     "a new axis": lambda x, y: x[:, None, :] + y.reshape(3, 1, 4),
     "broadcast": lambda x, y: x + y[:1],
@@ -34,9 +33,7 @@ LINES = {
     "twice itself": lambda x, y: x + x,
     "itself, added and scaled": lambda x, y: (x * 3.0 + x) + (x + y) * -0.5,
     "a scale per channel": lambda x, y: x * np.array([1.0, 0.0, -2.0, 3.0]),
-    "joined": lambda x, y: np.concatenate([x, y[1:], x]),
-    "repeated": lambda x, y: np.repeat(x[:, None, :], 3, 1),
-    "through many hands": lambda x, y: np.concatenate([(x + y)[:2], np.repeat(x[:, None, :], 2, 1).reshape(6, 4)[3:]]) * 2.0,
+    "through many hands": lambda x, y: ((x + y)[:2] + x[1:].reshape(4, 2)[1:3].reshape(1, 4)) * 2.0,
 }
 
 
@@ -48,8 +45,7 @@ def test_what_layers_write(rng, line):
         expect(found, wanted, FLOAT64)
 
 
-STEPS = (lambda a, b: a + b, lambda a, b: a * 2.0, lambda a, b: np.concatenate([a[1:], b[:1]]),
-         lambda a, b: a[np.array([0, 0, 1])],
+STEPS = (lambda a, b: a + b, lambda a, b: a * 2.0, lambda a, b: a[1:] + b[:1], lambda a, b: a[:2] + b[1:2],
          lambda a, b: a + b[:1], lambda a, b: (a.reshape(2, 3)).reshape(3, 2), lambda a, b: b)
 
 
@@ -73,6 +69,9 @@ def test_what_has_no_rule_is_refused_instead_of_computed_wrongly():
     value = Value(np.ones((2, 3)), Tape(Backend(), Rules()))
     with pytest.raises(TypeError, match="np.cumsum has no rule on the tape"):
         np.cumsum(value)
+    for rows in (np.array([0, 0]), [1]):
+        with pytest.raises(TypeError, match="Call the tape's take"):
+            value[rows]
     for mixed in (lambda: np.ones((2, 3)) + value, lambda: np.exp(value), lambda: value - value):
         with pytest.raises(TypeError):
             mixed()

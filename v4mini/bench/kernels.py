@@ -17,6 +17,7 @@ from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.numerics.matrix import Matrix
+from v4mini.ops.attention import window_starts
 from v4mini.planning.flops import token_flops
 from v4mini.weights.random import random_matrix, random_tensors
 from v4mini.weights.spec import tensors
@@ -90,8 +91,10 @@ def _attention_cases(c, T, draw, rng):                  # yields Case: T tokens 
     q, rows, sink, entries = draw(T, H, hd), draw(T + c.window_size, hd), draw(H), draw(sparse, hd)
     kv, picks, seen = draw(T, 2 * hd), np.sort(rng.integers(0, sparse, (T, K)), axis=1), np.full(T, heavy)
     index = draw(T, c.index_n_heads, c.index_head_dim), draw(sparse, c.index_head_dim), draw(T, c.index_n_heads)
-    window, row = (q, rows, sink, c.window_size, hd**-0.5), 4 * T * H * hd
-    yield Case("compress", f"{T} to {T // 4} x {hd}", lambda ops: ops.compress(kv, kv, 4, None, True), 20 * T * hd, 16 * T * hd)
+    window = q, rows, window_starts(T, len(rows), c.window_size), sink, c.window_size, hd**-0.5
+    row = 4 * T * H * hd
+    yield Case("compress", f"{T} to {T // 4} x {hd}", lambda ops: ops.compress(kv, kv, kv[:4], 4, None, True),
+               20 * T * hd, 16 * T * hd)
     yield Case("index_topk", f"{T} tokens, {sparse:,} keys",
                lambda ops: ops.index_topk(*index, (PAST + np.arange(T) + 1) // 4, K),
                2 * T * c.index_n_heads * c.index_head_dim * sparse, 4 * index[1].size)

@@ -48,8 +48,8 @@ def _timed(work):
 
 class _Ours:
     def __init__(self, config, task):
+        from v4mini.engines import choose_backend
         from v4mini.inference.cached import CachedModel
-        from v4mini.inference.load import choose_backend
         from v4mini.weights.tree import build
 
         self.model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(task["engine"]))

@@ -179,8 +179,8 @@ def _say_ceilings(roof):
 def bench_million(tokens, log, backend, as_json):
     """Read a million tokens on this machine, then decode: time and memory at every doubling."""
     from v4mini.bench.million import million
+    from v4mini.engines import choose_backend
     from v4mini.inference.cached import CachedModel
-    from v4mini.inference.load import choose_backend
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
 

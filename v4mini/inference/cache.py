@@ -1,14 +1,14 @@
 """Cache: all that a sequence's past leaves behind, layer by layer.
 
     window       the rows of the last window_size tokens            fixed
-    kv, score, index_kv, index_score    unfinished blocks           fixed, always float32
+    kv, score, index_kv, index_score    unfinished blocks           fixed, nothing lost
     entries      one row per 4 (CSA) or 128 (HCA) tokens            grows
     index_keys   one row per 4 tokens (CSA)                         grows
 
 `length` alone says what is past: rows at and beyond it are scratch. A call writes there, and only its end moves `length`.
 So an interrupted call leaves no trace, going back is subtraction, and copies can share what both hold for past.
 
-Not here: what a layer does with it (layers/), how rows look (cache_rows.py), where they lie (cache_room.py), sizes before
+Not here: what a layer does with it (layers/), how rows look (numerics/rows.py), where they lie (cache_room.py), sizes before
 there is a cache (planning/memory.py).
 """
 
@@ -18,13 +18,14 @@ import numpy as np
 
 from v4mini.inference.cache_file import read_cache, write_cache
 from v4mini.inference.cache_room import MemoryRoom, SavedRoom, Store, file_rooms
-from v4mini.inference.cache_rows import Float32, formats, rows_of
+from v4mini.layers.sequences import Memory
+from v4mini.numerics.rows import formats
 from v4mini.planning.memory import RESERVE, check_storage
 from v4mini.shapes import Refused
 
 
-class Cache:
-    """The memory of one sequence; see layers/memory.py for what layers ask of it.
+class Cache(Memory):
+    """The memory of one sequence; see layers/sequences.py for what layers ask of it.
 
     storage: "float32", exact; "bfloat16"; or "released", DeepSeek's FP8 rows and FP4 index keys. With simulate="released"
         the model's rows are those numbers already, and only rotated dims lose what BF16 loses; with a plain float32 model
@@ -32,18 +33,20 @@ class Cache:
     reserve: how many tokens `rewind` can take back.
     path: a new file for the growing rows, so that a context may be larger than memory. It is scratch, gone after `close`.
     layers: those of the main model; an MTP block has its own length and takes a cache of its own, layers=[n_layers].
+    formats: an engine's, see Backend.formats; NumPy's rows if left out.
     """
 
-    def __init__(self, config, storage="float32", reserve=RESERVE, path=None, layers=None):
+    def __init__(self, config, storage="float32", reserve=RESERVE, path=None, layers=None, formats=formats):
         check_storage(storage, reserve)
         self.config, self.storage, self.reserve = config, storage, reserve
         self.layers = tuple(range(config.n_layers) if layers is None else layers)
-        self._endings, self._growing = _parts(config, storage, self.layers)
+        self._endings, self._growing = _parts(config, self.layers, formats(config, storage))
         self._owner, self._scratch, rooms = object(), None, {}          # the owner: who may add to a store
         if path is not None:
-            most = {key: (*_size(part.format), config.max_seq_len // part.ratio) for key, part in self._growing.items()}
+            self._must_lie_on_host("path")
+            most = {key: (part.format, config.max_seq_len // part.ratio) for key, part in self._growing.items()}
             self._scratch, rooms = file_rooms(path, most)
-        self._stores = {key: (Store(rooms.get(key) or MemoryRoom(*_size(part.format)), 0, self._owner),)
+        self._stores = {key: (Store(rooms.get(key) or MemoryRoom(part.format), 0, self._owner),)
                         for key, part in self._growing.items()}
         self._past = _Past(0, 0, {key: _Ending(part.empty(reserve), 0) for key, part in self._endings.items()}, {})
 
@@ -77,10 +80,7 @@ class Cache:
     # ---- what layers and the model call ----
 
     def extend(self, layer, name, rows):                # -> [kept before + n, ...], float32
-        """See layers.memory.NoMemory.extend.
-
-        Growing rows come as a float32 array, or, stored otherwise or in several pieces, as cache_rows.Rows.
-        """
+        """See layers.sequences.Memory.extend. Rows come as their format's `decode` and `joined` give them."""
         key = layer, name
         return self._grow(key, rows) if key in self._growing else self._slide(key, rows)
 
@@ -111,7 +111,7 @@ class Cache:
         """A second cache with the same past; both go on independently, so one long text can be asked many questions.
 
         Only the fixed parts are copied. Growing rows are shared: the first cache goes on adding where it did, the copy adds
-        to rows of its own, in memory, even if the first one's lie in a file; its layers then see them as cache_rows.Rows.
+        to rows of its own, in memory, even if the first one's lie in a file.
         """
         past, twin = self._open(), object.__new__(Cache)
         twin.config, twin.storage, twin.reserve, twin.layers = self.config, self.storage, self.reserve, self.layers
@@ -120,7 +120,8 @@ class Cache:
             newest = self._stores[key][-1]
             newest.floor = max(newest.floor, past.length // part.ratio)
         twin._stores = dict(self._stores)
-        twin._past = past._replace(endings={key: _Ending(e.codes.copy(), e.first) for key, e in past.endings.items()}, staged={})
+        twin._past = past._replace(endings={key: _Ending(self._endings[key].format.copy(ending.codes), ending.first)
+                                             for key, ending in past.endings.items()}, staged={})
         return twin
 
     def save(self, path, progress=None):
@@ -129,34 +130,38 @@ class Cache:
         for (layer, name), part in self._endings.items():
             codes, first = past.endings[layer, name]
             live = codes[part.first(past.length - past.rewindable) - first: past.length - first]
-            tensors[f"layers.{layer}.{name}"] = part.format, [live]
+            tensors[f"layers.{layer}.{name}"] = part.format, [part.format.to_host(live)]
         for (layer, name), part in self._growing.items():
-            tensors[f"layers.{layer}.{name}"] = part.format, self._pieces((layer, name), past.length // part.ratio)
+            pieces = self._pieces((layer, name), past.length // part.ratio)
+            tensors[f"layers.{layer}.{name}"] = part.format, [part.format.to_host(piece) for piece in pieces]
         numbers = {"reserve": self.reserve, "length": past.length, "rewindable": past.rewindable}
         write_cache(path, self.config, self.storage, self.layers, numbers, tensors, progress)
 
     @classmethod
-    def load(cls, path, config, mapped=False):          # -> Cache
+    def load(cls, path, config, mapped=False, formats=formats):         # -> Cache
         """The cache that was saved there, bit for bit. Refused if it is another config's, or not the bytes that were saved.
 
-        mapped: leave the growing rows in the file, which then must stay as it is. Not checked: that the same weights
-        will continue it.
+        mapped: leave the growing rows in the file, which then must stay as it is. formats: as in Cache; another engine's may
+        have saved it. Not checked: that the same weights will continue it.
         """
         saved = read_cache(path, config)
-        cache = cls(config, saved.storage, saved.reserve, layers=saved.layers)
+        cache = cls(config, saved.storage, saved.reserve, layers=saved.layers, formats=formats)
+        if mapped:
+            cache._must_lie_on_host("mapped=True")
         length, rewindable = saved.length, saved.rewindable
         endings = {}
         for (layer, name), part in cache._endings.items():
             first = part.first(length - rewindable)
             codes = part.empty(cache.reserve)
-            codes[: length - first] = saved.tensor(f"layers.{layer}.{name}", part.format, length - first)
+            stored = saved.tensor(f"layers.{layer}.{name}", part.format, length - first)
+            codes[: length - first] = part.format.from_host(stored)
             endings[layer, name] = _Ending(codes, first)
         for (layer, name), part in cache._growing.items():
             codes = saved.tensor(f"layers.{layer}.{name}", part.format, length // part.ratio)
             if mapped:
                 cache._stores[layer, name] = (Store(SavedRoom(codes), 0, None),)
             else:
-                cache._stores[layer, name][0].write(0, codes)
+                cache._stores[layer, name][0].write(0, part.format.from_host(codes))
         cache._past = _Past(length, rewindable, endings, {})
         return cache
 
@@ -173,6 +178,10 @@ class Cache:
         self.close()
 
     # ---- inside ----
+
+    def _must_lie_on_host(self, wish):
+        if not all(part.format.on_host for part in self._growing.values()):
+            raise Refused(f"cache: expected rows in main memory for {wish}, got rows on this engine's device. Leave it out.")
 
     def _open(self):
         if self._past is None:
@@ -196,13 +205,13 @@ class Cache:
         count = self._open().length // part.ratio
         if len(rows):
             self._writable(key, count).write(count, part.format.encode(rows))
-        return rows_of(part.format, self._pieces(key, count + len(rows)))
+        return part.format.joined(self._pieces(key, count + len(rows)))
 
     def _writable(self, key, count):                    # -> the Store that row number `count` may be written to
         stores = self._stores[key]
         if stores[-1].owner is not self._owner or count < stores[-1].floor:         # a copy's past lies there
             older = [store for store in stores if store.start < count]
-            stores = (*older, Store(MemoryRoom(*_size(self._growing[key].format)), count, self._owner))
+            stores = (*older, Store(MemoryRoom(self._growing[key].format), count, self._owner))
             self._stores[key] = stores
         return stores[-1]
 
@@ -241,7 +250,7 @@ class _EndingPart:
         return max(0, length // self.ratio - self.blocks_before) * self.ratio       # unfinished block, in CSA one more
 
     def empty(self, reserve, at_least=0):
-        return np.empty((max(self.span + 2 * reserve, at_least), self.format.columns), self.format.dtype)
+        return self.format.empty(max(self.span + 2 * reserve, at_least))
 
     def cut(self, ending, stop, rewindable, reserve):   # -> _Ending of the usual size
         if len(ending.codes) <= self.span + 2 * reserve:
@@ -257,13 +266,9 @@ class _GrowingPart(NamedTuple):
     ratio: int                  # tokens a row stands for
 
 
-def _size(format):
-    return format.columns, format.dtype
-
-
-def _parts(config, storage, layers):                    # -> {(layer, name): _EndingPart}, {(layer, name): _GrowingPart}
+def _parts(config, layers, formats):                    # -> {(layer, name): _EndingPart}, {(layer, name): _GrowingPart}
     endings, growing = {}, {}
-    row, key = formats(config, storage)
+    row, key, state = formats
     for layer in layers:
         kind, ratio = config.layer_kind(layer), config.ratio(layer)
         endings[layer, "window"] = _EndingPart(row, config.window_size)
@@ -276,5 +281,5 @@ def _parts(config, storage, layers):                    # -> {(layer, name): _En
         wide = {"kv": config.head_dim, "score": config.head_dim}
         wide |= {"index_kv": config.index_head_dim, "index_score": config.index_head_dim} if kind == "csa" else {}
         for name, width in wide.items():
-            endings[layer, name] = _EndingPart(Float32(width * (1 + overlap)), ratio * (1 + overlap), ratio, overlap)
+            endings[layer, name] = _EndingPart(state(width * (1 + overlap)), ratio * (1 + overlap), ratio, overlap)
     return endings, growing

@@ -12,7 +12,7 @@ from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
 from v4mini.weights.file import open_file, write_file
 
-FORMAT = "v4mini cache 1"
+FORMAT = "v4mini cache 2"         # 1 held scores of unfinished blocks with ape added
 ZEROS = "0" * 64
 AT_ONCE = 1 << 22               # bytes read at once
 
@@ -59,6 +59,8 @@ def read_cache(path, config):                           # -> Saved
     """Read what a cache file says of itself. Refused if it is no cache, another config's, or damaged."""
     file = open_file(path)
     said = file.metadata
+    if said.get("format") == "v4mini cache 1":
+        raise Refused(f"{path}: this cache was saved by an older version, whose rows hold other numbers; read the text again.")
     if said.get("format") != FORMAT:
         raise Refused(f"{path}: expected a file of the format {FORMAT!r}, got {said.get('format', 'none')[:40]!r}. "
                       "Name one that cache.save wrote.")

@@ -1,6 +1,6 @@
 """Room for rows that are added for good: in memory, or in a file that the system reads and writes behind our back.
 
-Not here: how a row looks (cache_rows.py), saving for later (cache_file.py).
+Not here: how a row looks (numerics/rows.py), saving for later (cache_file.py).
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from v4mini.shapes import Refused
 from v4mini.writing import open_new, remove
 
 FIRST_ROWS = 64
-LARGE = 1 << 20                 # bytes
 PAGE = 1 << 16                  # bytes: each kind of row begins on a page of its own, on every system
 
 
@@ -41,8 +40,8 @@ class MemoryRoom:
     The unused half costs nothing: the system gives memory to a page when it is first written.
     """
 
-    def __init__(self, columns, dtype):
-        self.codes = np.empty((0, columns), dtype)
+    def __init__(self, format):
+        self.format, self.codes = format, format.empty(0)
 
     def rows(self, count):
         return self.codes[:count]
@@ -50,18 +49,10 @@ class MemoryRoom:
     def write(self, at, codes):
         stop = at + len(codes)
         if stop > len(self.codes):
-            larger = _untouched(max(FIRST_ROWS, 1 << (stop - 1).bit_length()), self.codes.shape[1], self.codes.dtype)
+            larger = self.format.empty(max(FIRST_ROWS, 1 << (stop - 1).bit_length()))
             larger[:at] = self.codes[:at]
             self.codes = larger                         # views of the old one stay what they were
         self.codes[at:stop] = codes
-
-
-def _untouched(rows, columns, dtype):                   # -> array [rows, columns]
-    """From the system and not from malloc where that is possible, so that the half-sized one before goes back at once."""
-    nbytes = rows * columns * dtype.itemsize
-    if nbytes < LARGE or not hasattr(mmap, "MAP_PRIVATE"):
-        return np.empty((rows, columns), dtype)
-    return np.ndarray((rows, columns), dtype, mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class SavedRoom:
@@ -77,8 +68,8 @@ class SavedRoom:
 class FileRoom:
     """A stretch of a scratch file, with space for the longest text the config allows."""
 
-    def __init__(self, scratch, start, columns, dtype, most):
-        self.scratch, self.start, self.shape, self.dtype = scratch, start, (most, columns), dtype
+    def __init__(self, scratch, start, format, most):
+        self.scratch, self.start, self.shape, self.dtype = scratch, start, (most, format.columns), format.dtype
 
     def rows(self, count):                              # read-only view
         return np.ndarray((count, self.shape[1]), self.dtype, self.scratch.map, self.start)
@@ -135,11 +126,11 @@ def _remove(file, path):
         remove(path)
 
 
-def file_rooms(path, kinds):                            # {key: (columns, dtype, most rows)} -> ScratchFile, {key: FileRoom}
+def file_rooms(path, kinds):                            # {key: (format, most rows)} -> ScratchFile, {key: FileRoom}
     """One scratch file with a stretch for each kind of row."""
     starts, end = {}, 0
-    for key, (columns, dtype, most) in kinds.items():
+    for key, (format, most) in kinds.items():
         starts[key] = end
-        end += -(-columns * dtype.itemsize * most // PAGE) * PAGE
+        end += -(-format.columns * format.dtype.itemsize * most // PAGE) * PAGE
     scratch = ScratchFile(path, end)
     return scratch, {key: FileRoom(scratch, starts[key], *kinds[key]) for key in kinds}

@@ -20,11 +20,11 @@ class CachedModel(Model):
 
     def new_cache(self, storage="float32", reserve=RESERVE, path=None):     # -> Cache
         """An empty cache for one sequence; see Cache for the choices."""
-        return Cache(self.config, storage, reserve, path)
+        return Cache(self.config, storage, reserve, path, formats=self.ops.formats)
 
     def load_cache(self, path, mapped=False):           # -> Cache
         """One that cache.save wrote; see Cache.load."""
-        return Cache.load(path, self.config, mapped)
+        return Cache.load(path, self.config, mapped, self.ops.formats)
 
     def prefill(self, ids, cache, progress=None, chunk=CHUNK):      # [T] int, Cache -> [V] float32
         """Read a text, or more of it: appends to what `cache` holds. Gives the scores of the next token.
@@ -47,10 +47,10 @@ class CachedModel(Model):
         """Append one token. Gives the scores of the next."""
         return self.prefill_many([[token]], [cache])[0]
 
-    def prefill_many(self, sequences, caches):          # [[T1], [T2], ...], one Cache each -> [n, V] float32
-        """Append to several sequences at once, each as if it were alone."""
+    def prefill_many(self, sequences, caches, trace=None):      # [[T1], [T2], ...], one Cache each -> [n, V] float32
+        """Append to several sequences at once, each as if it were alone. trace: a Trace of this call."""
         with self.appending(sequences, caches) as (ids, spans):
-            return self.head(self.streams(ids, spans, last=1), self.weights.head)
+            return self.ops.host(self.head(self.streams(ids, spans, trace, logits_to_keep=1), self.weights.head))
 
     def step_many(self, tokens, caches):                # [n] int, n caches -> [n, V] float32
         """One more token of each of n sequences."""

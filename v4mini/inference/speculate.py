@@ -117,14 +117,14 @@ class Drafter:
 
     def __init__(self, model, storage, reserve, streams):           # streams [n, M, D] of the last tokens read
         self.model, self.waiting = model, streams
-        self.cache = Cache(model.config, storage, reserve, layers=[model.config.n_layers])
+        self.cache = Cache(model.config, storage, reserve, layers=[model.config.n_layers], formats=model.ops.formats)
 
     def draft(self, next_ids, count, choose, rng):      # [n] ints, int -> [count] ints, [count] x [V]
         """Guess what comes after next_ids, the tokens that follow the waiting streams; and from which distribution."""
         drafts, offered, ids, streams = [], [], next_ids, self.waiting
         for _ in range(count):
             streams = self._read(streams, np.asarray(ids))
-            offered.append(choose(self.model.head(streams, self.model.weights.mtp.head)[0]))
+            offered.append(choose(self.model.ops.host(self.model.head(streams, self.model.weights.mtp.head))[0]))
             drafts.append(draw(offered[-1], rng))
             ids = drafts[-1:]
         self.cache.rewind(max(0, count - 1))            # rows made from guesses; the true ones come with the next call
@@ -142,7 +142,7 @@ def read(model, ids, cache, scored):                    # [n] ints -> logits [sc
     """Append to what `cache` holds. Gives the scores after each of the last `scored` tokens, and what the MTP block takes."""
     with model.appending([ids], [cache]) as (ids, spans):
         streams = model.streams(ids, spans)
-        return model.head(streams[len(ids) - scored:], model.weights.head), streams
+        return model.ops.host(model.head(streams[len(ids) - scored:], model.weights.head)), streams
 
 
 def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally):      # yields ints
@@ -170,7 +170,7 @@ def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally):       
     if len(tail) < len(ids):
         model.prefill(ids[: -len(tail)], cache)
     pieces = [read(model, tail[i: i + CHUNK], cache, 1) for i in range(0, len(tail), CHUNK)]
-    drafter = Drafter(model, cache.storage, cache.reserve, np.concatenate([streams for _, streams in pieces]))
+    drafter = Drafter(model, cache.storage, cache.reserve, model.ops.concat([streams for _, streams in pieces]))
     logits = pieces[-1][0]
     run = [draw(choose(logits[0]), rng)]
     next_ids, left = [*tail[1:], *run], max_new_tokens - 1

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from v4mini.engines import choose_backend
 from v4mini.inference.cached import CachedModel
 from v4mini.inference.load import load
 from v4mini.inference.streaming_plan import plan_memory, resident_bytes
 from v4mini.inference.streaming_pool import READERS, Pool
 from v4mini.inference.streaming_read import Buffer, Files
 from v4mini.inference.streaming_weights import streamed, units_of
-from v4mini.layers.attention import last_rows
+from v4mini.layers.sequences import Sequences
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
 
@@ -36,9 +37,13 @@ def open_streaming(path, memory, backend="auto", simulate=None, policy="known", 
     """
     if policy not in POLICIES:
         raise Refused(f"policy: expected lru or known, got {policy!r}. known is the default.")
+    ops = choose_backend(backend, simulate)
+    if not ops.on_host:
+        raise Refused(f"backend: expected one that reads weights in main memory (numba, numpy), got {ops.name!r}. "
+                      "Name one of these, or load it whole.")
     checkpoint = open_checkpoint(path, config)
     with checkpoint.store:
-        opened = load(checkpoint, backend, simulate, keep=False)
+        opened = load(checkpoint, ops, keep=False)
         units, table = units_of(checkpoint)
     plan = plan_memory(opened.config, units, memory, resident_bytes(), chunk)
     return stream(opened, units, table, plan, policy, direct, readers)
@@ -55,18 +60,18 @@ class StreamingModel(CachedModel):
     """A CachedModel that tells its pool what comes next. Close it, or use it in a `with`, to stop its readers."""
 
     def __init__(self, config, weights, ops, pool, plan, reads_ahead=True):
-        super().__init__(config, weights, engine_with(Announcing, ops, expert_pool=pool))
+        super().__init__(config, weights, Prefetching(ops, pool))
         self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, _disk_bytes()
 
     def prefill(self, ids, cache, progress=None, chunk=None):
         """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
         return super().prefill(ids, cache, progress, self.plan.chunk if chunk is None else chunk)
 
-    def streams(self, ids, sequences, trace=None, last=None):
+    def streams(self, ids, sequences, trace=None, logits_to_keep=None):
         """As Model.streams. The hash layers' experts follow from the ids alone, so they are asked for before anything runs."""
         self.pool.resize(*self.plan.rooms(len(ids), resident_bytes() - self.pool.nbytes))
-        self.pool.begin(self._known(ids, sequences, last) if self.reads_ahead else ())
-        return super().streams(ids, sequences, trace, last)
+        self.pool.begin(self._known(ids, sequences, logits_to_keep) if self.reads_ahead else ())
+        return super().streams(ids, sequences, trace, logits_to_keep)
 
     def report(self):                                   # -> dict of plain values
         """What was used and read since the model was opened."""
@@ -89,28 +94,35 @@ class StreamingModel(CachedModel):
     def __exit__(self, *_):
         self.close()
 
-    def _known(self, ids, sequences, last):             # -> [(layer, expert)] in the order of use
-        known = []
+    def _known(self, ids, sequences, logits_to_keep):   # -> [(layer, expert)] in the order of use
+        known, last = [], self.config.n_layers - 1
         for layer, block in enumerate(self.weights.layers[: self.config.n_hash_layers]):
-            asked = ids if layer < self.config.n_layers - 1 else ids[last_rows(sequences, last)]
-            known += block.ffn.experts.keys(block.ffn.gate.tid2eid[asked])
+            keep = logits_to_keep if layer == last else None
+            asking = Sequences(self.config, sequences, keep).of_queries(self.ops, ids)
+            known += expert_keys(layer, block.ffn.gate.tid2eid[asking])
         return known
 
 
-class Announcing:
-    """Mixed into any Backend: a layer's choice is told to the pool before its experts run."""
+class Prefetching:
+    """An engine as it is, which tells the pool each layer's choice before its experts run."""
+
+    def __init__(self, ops, pool, layer=None):
+        self._ops, self._pool, self._layer = ops, pool, layer
+
+    def __getattr__(self, name):
+        return getattr(self._ops, name)
+
+    def at(self, layer):
+        return Prefetching(self._ops.at(layer), self._pool, layer)
 
     def experts(self, x, chosen, weights, pool, limit):
-        self.expert_pool.announce(pool.keys(np.asarray(chosen)))
-        return super().experts(x, chosen, weights, pool, limit)
+        self._pool.announce(expert_keys(self._layer, chosen))
+        return self._ops.experts(x, chosen, weights, pool, limit)
 
 
-def engine_with(mixin, ops, **extra):                   # a class, Backend -> Backend of the same kind
-    """The same engine with the mixin's methods before its own and `extra` as attributes; `ops` stays as it is."""
-    engine = type(ops)
-    mixed = object.__new__(type(f"{mixin.__name__}{engine.__name__}", (mixin, engine), {}))
-    vars(mixed).update(vars(ops), **extra)
-    return mixed
+def expert_keys(layer, chosen):                         # int, ints of any shape -> [(layer, expert)], each once, in order of use
+    """What the pool calls a layer's chosen experts."""
+    return [(layer, int(number)) for number in np.unique(chosen)]
 
 
 def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> bytes a second

@@ -16,15 +16,16 @@ import json
 import struct
 import zipfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from v4mini.config import Config
-from v4mini.inference.streaming import engine_with
 from v4mini.ops.route import affinity
 from v4mini.planning.replay import steps_of
 from v4mini.shapes import Refused
+from v4mini.trace import Trace
 from v4mini.untrusted import parse_json
 from v4mini.writing import write_whole
 
@@ -85,67 +86,58 @@ _ARRAYS = {"ids": (np.int64, 1), "calls": (np.int64, 1), "experts": (np.int16, 3
 
 
 def recorded(model, scored=SCORED):                     # -> a model that does the same and is watched, Recorder
-    """The same weights, caches and kernels; what its router does is written down. `model` itself stays as it is."""
+    """The same weights, caches and engine; what its routers do is written down, pass by pass. `model` itself stays as it is."""
     recorder, watched = Recorder(model, scored), copy.copy(model)
-    watched.ops = engine_with(Watching, model.ops, recorder=recorder)
+
+    def streams(ids, sequences, trace=None, logits_to_keep=None):
+        with recorder.watching(ids, trace) as own:
+            return model.streams(ids, sequences, own, logits_to_keep)
+
+    def mtp_streams(streams, next_ids, sequences, trace=None):
+        with recorder.watching(next_ids, trace) as own:
+            return model.mtp_streams(streams, next_ids, sequences, own)
+    watched.streams, watched.mtp_streams = streams, mtp_streams
     return watched, recorder
 
 
 class Recorder:
-    """Collects calls of a model: tokens, and each layer's choice."""
+    """Collects passes of a model: their tokens, and each layer's choice."""
 
     def __init__(self, model, scored=SCORED):
         self.model, self.scored, self._calls, self._tokens = model, scored, [], 0
-        blocks = [*model.weights.layers, *([model.weights.mtp.block] if model.weights.mtp else [])]
-        self._layer_of = {id(block.ffn.experts): layer for layer, block in enumerate(blocks)}
-        self._biases = [block.ffn.gate.bias for block in blocks]
-        self._scores = None
 
-    def begin(self, ids):
-        """A call begins."""
-        self._calls.append((np.array(ids), {}))
+    @contextmanager
+    def watching(self, ids, trace=None):                # gives a Trace for a pass that reads these tokens
+        """What the pass notes is kept when it ends well, and what `trace` wants of it is passed on."""
+        own = Trace("ffn.experts", "ffn.weights", "ffn.scores", always=() if trace is None else trace.wanted)
+        yield own
+        self._calls.append((np.array(ids), {name: note for name, note in own.items() if ".ffn." in name}))
         self._tokens += len(ids)
-
-    def saw_scores(self, scores):
-        """A gate's logits [A, E]; whose they are comes with the choice."""
-        self._scores = np.array(scores, np.float32) if self._tokens - len(self._calls[-1][0]) < self.scored else None
-
-    def saw_choice(self, pool, chosen, weights):
-        """A layer's choice [A, K]: of the call's last A tokens."""
-        self._calls[-1][1][self._layer_of[id(pool)]] = np.array(chosen), np.array(weights), self._scores
+        if trace is not None:
+            trace.add(own)
 
     def trace(self, prompt):                            # -> RoutingTrace
         """All that was seen; `prompt`: how many of the tokens were given rather than drawn."""
-        config, T, L = self.model.config, self._tokens, len(self._biases)
-        E, K, S = config.n_routed_experts, config.n_activated_experts, min(self._tokens, self.scored)
-        experts, weights = np.full((T, L, K), -1, np.int16), np.zeros((T, L, K), np.float32)
-        scores, start, calls = np.zeros((S, L, E), np.float32), 0, [0]
-        for ids, layers in self._calls:
+        config, weights = self.model.config, self.model.weights
+        blocks = {f"layers.{layer}": block for layer, block in enumerate(weights.layers)}
+        blocks |= {"mtp.0": weights.mtp.block} if weights.mtp else {}
+        shape, S = (self._tokens, len(blocks)), min(self._tokens, self.scored)
+        E, K = config.n_routed_experts, config.n_activated_experts
+        experts, shares = np.full((*shape, K), -1, np.int16), np.zeros((*shape, K), np.float32)
+        scores, calls = np.zeros((S, len(blocks), E), np.float32), [0]
+        for ids, notes in self._calls:
             calls.append(calls[-1] + len(ids))
-            for layer, (chosen, given, logits) in layers.items():
-                start = calls[-1] - len(chosen)
-                experts[start: calls[-1], layer], weights[start: calls[-1], layer] = chosen, given
-                if logits is not None:
-                    scores[start: calls[-1], layer] = logits[: max(0, S - start)]
-        bias = np.array([np.full(E, np.nan) if bias is None else bias for bias in self._biases], np.float32)
+            for layer, prefix in enumerate(blocks):
+                if f"{prefix}.ffn.experts" in notes:
+                    chosen, given, logits = (notes[f"{prefix}.ffn.{name}"] for name in ("experts", "weights", "scores"))
+                    mine = slice(calls[-1] - len(chosen), calls[-1])        # the call's last tokens
+                    experts[mine, layer], shares[mine, layer] = chosen, given
+                    scores[mine, layer] = logits[: max(0, S - mine.start)]
+        nothing, host = np.full(E, np.nan), self.model.ops.host
+        biases = [block.ffn.gate.bias for block in blocks.values()]
+        bias = np.array([nothing if bias is None else host(bias) for bias in biases], np.float32)
         ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in self._calls)])
-        return RoutingTrace(config, prompt, ids, np.array(calls), experts, weights, scores, bias)
-
-
-class Watching:
-    """Mixed into any Backend: tells its recorder what comes by."""
-
-    def embed(self, ids, table):
-        self.recorder.begin(ids)
-        return super().embed(ids, table)
-
-    def route(self, scores, route_scale, k, bias=None, chosen=None):
-        self.recorder.saw_scores(scores)
-        return super().route(scores, route_scale, k, bias, chosen)
-
-    def experts(self, x, chosen, weights, pool, limit):
-        self.recorder.saw_choice(pool, chosen, weights)
-        return super().experts(x, chosen, weights, pool, limit)
+        return RoutingTrace(config, prompt, ids, np.array(calls), experts, shares, scores, bias)
 
 
 def read_trace(path):                                   # -> RoutingTrace

@@ -4,7 +4,6 @@ Vectors and small tables are read at once and kept. A matrix is a Matrix like an
 codes may be gone a moment later only the Pool knows. Not here: the Pool (streaming_pool.py), reading (streaming_read.py).
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from v4mini.numerics.matrix import FORMATS, Matrix, as_codes, as_scale
 from v4mini.shapes import Refused
 from v4mini.weights.file import DTYPES
 from v4mini.weights.spec import tensors
-from v4mini.weights.tree import Expert
+from v4mini.weights.tree import mapped
 
 EMBED = "embed"                 # a token reads one row of it
 
@@ -66,18 +65,6 @@ class StreamedTable(StreamedMatrix):
         return Matrix(codes, name=self.name).dense()[places]
 
 
-class LayerExperts(tuple):
-    """The experts of one layer, which know which layer that is."""
-
-    @property
-    def layer(self):
-        return self[0].w1.key[0]
-
-    def keys(self, chosen):                             # ints, any shape -> [(layer, expert)], each once, in order of use
-        """What the pool calls the chosen ones."""
-        return [(self.layer, int(number)) for number in np.unique(chosen)]
-
-
 def units_of(checkpoint):                               # Checkpoint -> {key: Unit}, Unit of the embedding
     """What is read at once: an expert, key (layer, number); or another matrix with its scales, key its name.
 
@@ -93,26 +80,14 @@ def units_of(checkpoint):                               # Checkpoint -> {key: Un
 
 def streamed(tree, config, pool):                       # Weights, Pool -> Weights
     """The same tree over the pool; vectors and tables are copied, so that nothing holds on to the files' maps."""
-    def change(matrix):
-        key = _key(config, f"{matrix.name}.weight")
-        if matrix.name == EMBED:
-            return StreamedTable(matrix, key, pool.rows)
-        return StreamedMatrix(matrix, key, pool.look)
-    return _mapped(tree, change)
-
-
-def _mapped(node, change):                              # the same nouns with every matrix changed
-    if isinstance(node, Matrix):
-        return change(node)
-    if isinstance(node, np.ndarray):
-        return np.array(node)
-    if isinstance(node, tuple):
-        items = [_mapped(item, change) for item in node]
-        return (LayerExperts if items and isinstance(items[0], Expert) else tuple)(items)
-    if dataclasses.is_dataclass(node):
-        return dataclasses.replace(node, **{field.name: _mapped(getattr(node, field.name), change)
-                                            for field in dataclasses.fields(node)})
-    return node
+    def change(leaf):
+        if not isinstance(leaf, Matrix):
+            return np.array(leaf)
+        key = _key(config, f"{leaf.name}.weight")
+        if leaf.name == EMBED:
+            return StreamedTable(leaf, key, pool.rows)
+        return StreamedMatrix(leaf, key, pool.look)
+    return mapped(tree, change)
 
 
 def _is_matrix(spec):

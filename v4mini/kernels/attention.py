@@ -18,7 +18,7 @@ TILE = 160                      # keys at a time: TOKENS - 1 + a window of 128 f
 PARALLEL_FROM = 1 << 22         # multiply-adds: below, waking a second thread costs more than it saves
 
 
-def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
+def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):       # -> [T, H, hd]
     """Twin of ops.attention.attend. Threads share out tokens, or the heads of few tokens.
 
     entries may be any store with shape and rows by index (slices, int arrays) that give float32, such as a bf16 cache.
@@ -29,11 +29,13 @@ def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None)
         raise Refused(f"rows: expected [S, {hd}] with S at least {T}, got {list(rows.shape)}. The last {T} are the tokens' own.")
     if window < 1:
         raise Refused(f"window: expected at least 1, got {window}. A token sees itself.")
+    first = as_plain(first, np.int64)
+    check_shape("first", first, T, hint="One row for each token: where its window begins.")
     entries, picks, visible = _far(T, hd, entries, picks, visible)
     out = np.empty((T, H, hd), np.float32)
     if not out.size:
         return out
-    inputs = as_floats(q), as_floats(rows), as_floats(sink), window, np.float32(scale).item(), entries, picks, visible
+    inputs = as_floats(q), as_floats(rows), first, as_floats(sink), window, np.float32(scale).item(), entries, picks, visible
     if q.size * (window + picks.shape[1] + len(entries) * (picks.size == 0)) < PARALLEL_FROM:
         _attend_block(*inputs, 0, T, 0, H, out)
     else:
@@ -69,7 +71,7 @@ def _decoded_picks(entries, picks):                     # a store gives the pick
 
 
 @njit(parallel=True)
-def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
+def _attend(q, rows, first, sink, window, scale, entries, picks, visible, parts, out):
     T, H, _ = q.shape
     blocks = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE
     for unit in prange(blocks * parts):
@@ -78,13 +80,13 @@ def _attend(q, rows, sink, window, scale, entries, picks, visible, parts, out):
         block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
         a, b = block * TOKENS_PER_TILE, min(T, (block + 1) * TOKENS_PER_TILE)
         low, high = H * part // parts, H * (part + 1) // parts
-        _attend_block(q, rows, sink, window, scale, entries, picks, visible, a, b, low, high, out)
+        _attend_block(q, rows, first, sink, window, scale, entries, picks, visible, a, b, low, high, out)
 
 
 @njit(error_model="numpy")
-def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, stop, low, high, out):
+def _attend_block(q, rows, first, sink, window, scale, entries, picks, visible, start, stop, low, high, out):
     """Tokens start..stop, heads low..high of: float32 q [T, H, hd], rows [P + T, hd], sink [H], entries [N, hd],
-    int64 picks [T, K], visible [T] -> out [T, H, hd]
+    int64 first [T], picks [T, K], visible [T] -> out [T, H, hd]
     """
     T, _, hd = q.shape
     K = picks.shape[1]
@@ -93,7 +95,7 @@ def _attend_block(q, rows, sink, window, scale, entries, picks, visible, start, 
     span, picked = np.empty((T, 2), np.int64), np.empty((K, hd), np.float32)
     for t in range(start, stop):
         span[t, 1] = len(rows) - T + t + 1              # the window, up to the token's own row
-        span[t, 0] = max(0, span[t, 1] - window)
+        span[t, 0] = max(0, first[t], span[t, 1] - window)
         for h in range(high - low):
             highest[t, h], total[t, h] = sink[low + h], 1           # the sink's logit, exp(0)
         for h in range(low, high):

@@ -5,15 +5,21 @@ Not here: the loops (the other files of this folder).
 
 from v4mini.backend import Backend
 from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route
+from v4mini.kernels.arguments import as_floats
 from v4mini.numerics import blocks
 
-NUMPY = ("embed", "attention_weights", "round_kv", "round_index")      # a look-up, a trace, and roundings that few ask for
+# what has no loop worth a kernel: look-ups and copies, a trace, and roundings that few ask for
+NUMPY = ("take", "concat", "detach", "embed", "hc_expand", "attention_weights", "round_kv", "round_index")
 
 
 class NumbaBackend(Backend):
     """Numba kernels, BLAS for products with dense weights, NumPy for the rest; describe() says which is which."""
 
     name = "numba"
+
+    def __init__(self, simulate=None):
+        super().__init__(simulate)
+        self._constants = {}                            # id -> the array, and the copy that kernels take as it is
 
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
@@ -23,6 +29,13 @@ class NumbaBackend(Backend):
         return super().describe() | dict.fromkeys(NUMPY, "numpy") | {
             "linear": products, "grouped_linear": products, "hc_pre": mixing, "hc_head": mixing,
             "expert": f"numba, its products {products}", "experts": f"numba, its products {products}"}
+
+    # ---- arrays ----
+
+    def constant(self, array):
+        if id(array) not in self._constants:
+            self._constants[id(array)] = array, as_floats(array)
+        return self._constants[id(array)][1]
 
     # ---- products with weights ----
 
@@ -56,14 +69,14 @@ class NumbaBackend(Backend):
 
     # ---- attention ----
 
-    def compress(self, kv, score, ratio, previous=None, overlap=False):
-        return compress.compress(kv, score, ratio, previous, overlap)
+    def compress(self, kv, score, ape, ratio, previous=None, overlap=False):
+        return compress.compress(kv, score, ape, ratio, previous, overlap)
 
     def index_topk(self, q, keys, weights, visible, k):
         return index.index_topk(q, keys, weights, visible, k)
 
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
-        return attention.attend(q, rows, sink, window, scale, entries, picks, visible)
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
+        return attention.attend(q, rows, first, sink, window, scale, entries, picks, visible)
 
     # ---- experts ----
 

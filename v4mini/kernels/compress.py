@@ -14,10 +14,11 @@ from v4mini.shapes import Refused
 PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 
 
-def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio, C] twice -> [n, D]
+def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * ratio, C] twice, [ratio, C] -> [n, D]
     """Twin of ops.compress.compress. Threads share out entries; nothing is concatenated."""
     T, C = kv.shape
     check_shape("score", score, T, C)
+    check_shape("ape", ape, ratio, C, hint="Is it another layer's?")
     if T % ratio or (overlap and C % 2):
         raise Refused(f"compress: expected whole blocks of {ratio} tokens and two halves of channels, got {list(kv.shape)}.")
     n, D = T // ratio, C // 2 if overlap else C
@@ -29,20 +30,20 @@ def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio,
         check_shape("previous kv", before_kv, ratio, C)
         check_shape("previous score", before_score, ratio, C)
     run = _pool if kv.size < PARALLEL_FROM else _pool_all
-    run(as_floats(kv), as_floats(score), ratio, before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
+    run(as_floats(kv), as_floats(score), as_floats(ape), before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
     return out
 
 
 @njit(parallel=True)
-def _pool_all(kv, score, ratio, before_kv, before_score, out):
-    """float32 kv, score [n * ratio, C], before_ [ratio or 0, C] -> out [n, D]"""
+def _pool_all(kv, score, ape, before_kv, before_score, out):
+    """float32 kv, score [n * ratio, C], ape [ratio, C], before_ [ratio or 0, C] -> out [n, D]"""
     for i in prange(len(out)):
-        _pool(kv, score, ratio, before_kv, before_score, out, i, i + 1)
+        _pool(kv, score, ape, before_kv, before_score, out, i, i + 1)
 
 
 @njit(error_model="numpy")
-def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
-    D = out.shape[1]
+def _pool(kv, score, ape, before_kv, before_score, out, start, stop):
+    ratio, D = len(ape), out.shape[1]
     own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block
     highest, total = np.empty(D, np.float32), np.empty(D, np.float32)
     for i in range(start, stop):
@@ -50,33 +51,34 @@ def _pool(kv, score, ratio, before_kv, before_score, out, start, stop):
             highest[d], total[d], out[i, d] = -np.inf, 0, 0
         # score.max(axis=1), over the first columns of the block before and the last of its own
         if own and i > 0:
-            _raise(score, (i - 1) * ratio, ratio, 0, highest)
+            _raise(score, (i - 1) * ratio, ape, 0, highest)
         elif own and len(before_score):
-            _raise(before_score, 0, ratio, 0, highest)
-        _raise(score, i * ratio, ratio, own, highest)
+            _raise(before_score, 0, ape, 0, highest)
+        _raise(score, i * ratio, ape, own, highest)
         # weight = exp(score - max);  sum(weight * kv), sum(weight)
         if own and i > 0:
-            _add(kv, score, (i - 1) * ratio, ratio, 0, highest, total, out[i])
+            _add(kv, score, (i - 1) * ratio, ape, 0, highest, total, out[i])
         elif own and len(before_score):
-            _add(before_kv, before_score, 0, ratio, 0, highest, total, out[i])
-        _add(kv, score, i * ratio, ratio, own, highest, total, out[i])
+            _add(before_kv, before_score, 0, ape, 0, highest, total, out[i])
+        _add(kv, score, i * ratio, ape, own, highest, total, out[i])
         for d in range(D):
             out[i, d] /= total[d]
 
 
 @njit
-def _raise(score, first, ratio, column, highest):
-    for t in range(first, first + ratio):
-        row = score[t, column:]
+def _raise(score, first, ape, column, highest):
+    for t in range(len(ape)):
+        scores, places = score[first + t, column:], ape[t, column:]
         for d in range(len(highest)):
-            highest[d] = row[d] if row[d] > highest[d] else highest[d]
+            logit = scores[d] + places[d]
+            highest[d] = logit if logit > highest[d] else highest[d]
 
 
 @njit(fastmath={"contract"})
-def _add(kv, score, first, ratio, column, highest, total, out):
-    for t in range(first, first + ratio):
-        scores, values = score[t, column:], kv[t, column:]
+def _add(kv, score, first, ape, column, highest, total, out):
+    for t in range(len(ape)):
+        scores, places, values = score[first + t, column:], ape[t, column:], kv[first + t, column:]
         for d in range(len(out)):
-            weight = exp(scores[d] - highest[d])
+            weight = exp(scores[d] + places[d] - highest[d])
             total[d] += weight
             out[d] += weight * values[d]

@@ -3,10 +3,6 @@
 Not here: the pooling (ops/compress.py), who reads the entries (layers/attention.py).
 """
 
-import numpy as np
-
-from v4mini.layers.memory import positions_of
-
 NAMES = {"entries": ("kv", "score"), "index_keys": ("index_kv", "index_score")}     # finished rows <- unfinished blocks
 
 
@@ -18,15 +14,13 @@ def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D]
     ratio, overlap = config.ratio(layer), config.layer_kind(layer) == "csa"
     start, stop = memory.length, memory.length + len(x)
     first, last = start // ratio, stop // ratio                         # blocks that this call finishes: first .. last - 1
-    score = ops.linear(x, w.wgate) + w.ape[np.arange(start, stop) % ratio]
-    kv, score = (memory.extend(layer, part, rows) for part, rows in zip(NAMES[name], (ops.linear(x, w.wkv), score)))
+    kv, score = (memory.extend(layer, part, ops.linear(x, weight)) for part, weight in zip(NAMES[name], (w.wkv, w.wgate)))
     if first == last:
-        return memory.extend(layer, name, kv[:0, : len(w.norm)])
+        return memory.extend(layer, name, kv[:0, : len(w.norm)])        # nothing new: what is kept
     before = len(kv) - (stop - first * ratio)                           # rows of the block before the first
     full = slice(before, before + (last - first) * ratio)
     previous = (kv[:before], score[:before]) if before else None
-    rows = ops.compress(kv[full], score[full], ratio, previous, overlap)
-    starts = positions_of(memory, np.arange(first, last) * ratio)
-    rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), starts, freqs)
+    rows = ops.compress(kv[full], score[full], w.ape, ratio, previous, overlap)
+    rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), memory.block_positions(first, last, ratio), freqs)
     rows = ops.round_kv(rows, config.rope_head_dim) if name == "entries" else ops.round_index(rows)
     return memory.extend(layer, name, rows)

@@ -6,9 +6,10 @@ def moe(ops, x, ids, w, config, note):                  # [T, D], [T] int -> [T,
 
     Source: V4 report 2.1; reference inference/model.py, Gate.forward and MoE.forward.
     """
-    by_table = None if w.gate.tid2eid is None else w.gate.tid2eid[ids]                  # [T, K]
-    chosen, weights = ops.route(ops.linear(x, w.gate.weight), config.route_scale, config.n_activated_experts,
-                                bias=w.gate.bias, chosen=by_table)
+    by_table = None if w.gate.tid2eid is None else ops.take(w.gate.tid2eid, ids)        # [T, K]
+    scores = ops.linear(x, w.gate.weight)                                               # [T, E]
+    chosen, weights = ops.route(scores, config.route_scale, config.n_activated_experts, bias=w.gate.bias, chosen=by_table)
+    note("ffn.scores", scores)
     note("ffn.experts", chosen)
     note("ffn.weights", weights)
     return ops.experts(x, chosen, weights, w.experts, config.swiglu_limit) + ops.expert(x, w.shared_experts, config.swiglu_limit)

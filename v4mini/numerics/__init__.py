@@ -7,6 +7,7 @@
     e2m1        4 bits, "FP4": 0, 0.5, 1, 1.5, 2, 3, 4, 6; two per byte
     ue8m0       8 bits of exponent: the scales, powers of two and nothing else
     matrix      Matrix: a weight as the file stores it, decoded when asked
+    rows        Rows: rows of a cache as they are stored, decoded when asked
     blocks      which numbers share a scale, for weights, activations, KV rows and index rows
     hadamard    the rotation in front of the indexer's FP4
 

@@ -8,16 +8,22 @@ import numpy as np
 TOKENS_AT_ONCE = 64             # bounds scratch memory, changes no number
 
 
-def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+def window_starts(T, S, window):                        # -> [T] int
+    """The row where each token's window begins, of S rows of which the last T are the tokens' own."""
+    return np.maximum(np.arange(S - T + 1, S + 1) - window, 0)
+
+
+def attention_weights(q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
     """How much each head of each token takes from where.
 
-    q [T, H, hd]; rows [P + T, hd], the last T belong to the tokens themselves; sink [H]; entries [N, hd] with either
-    picks [T, K] (-1: nothing) or visible [T] (the first so many). -> window [T, H, W], entries [T, H, K or N], sink
-    [T, H]; together they sum to 1. Slot j of the window is the row of W - 1 - j tokens ago.
+    q [T, H, hd]; rows [P + T, hd], the last T belong to the tokens themselves; first [T]: token t reads rows first[t] to P + t,
+    of which there are `window` at most; sink [H]; entries [N, hd] with either picks [T, K] (-1: nothing) or visible [T] (the
+    first so many). -> window [T, H, W], entries [T, H, K or N], sink [T, H]; together they sum to 1. Slot j of the window is
+    the row of W - 1 - j tokens ago.
     Source: V4 report 2.3; reference inference/kernel.py, sparse_attn.
     """
     T, H, _ = q.shape
-    near, is_row = _window_view(rows, T, window)
+    near, is_row = _window_view(rows, first, window)
     logits = [np.where(is_row[:, None, :], np.matmul(q, near) * scale, -np.inf)]                   # [T, H, W]
     if entries is not None and picks is not None:
         there = np.matmul(q, entries[picks].swapaxes(1, 2)) * scale                                # [T, H, K]: a real gather
@@ -34,17 +40,17 @@ def attention_weights(q, rows, sink, window, scale, entries=None, picks=None, vi
     return parts[0], parts[1] if len(parts) > 1 else np.zeros((T, H, 0), q.dtype), (nothing / total)[..., 0]
 
 
-def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None):      # -> [T, H, hd]
+def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):       # -> [T, H, hd]
     """The rows and entries, weighed as attention_weights says. The sink takes weight and gives nothing."""
     P, outs = len(rows) - len(q), []
     for start in range(0, len(q), TOKENS_AT_ONCE):
         stop = min(start + TOKENS_AT_ONCE, len(q))
-        first = max(0, P + start - window + 1)
-        near = rows[first: P + stop]
+        lowest = max(0, P + start - window + 1)
+        near, begins = rows[lowest: P + stop], first[start:stop] - lowest
         chosen, seen = (None if a is None else a[start:stop] for a in (picks, visible))
         far = entries if seen is None or entries is None else entries[: seen.max()]
-        on_near, on_far, _ = attention_weights(q[start:stop], near, sink, window, scale, far, chosen, seen)
-        view, _ = _window_view(near, stop - start, window)
+        on_near, on_far, _ = attention_weights(q[start:stop], near, begins, sink, window, scale, far, chosen, seen)
+        view, _ = _window_view(near, begins, window)
         out = np.matmul(on_near, view.swapaxes(1, 2))
         if chosen is not None:
             out += np.matmul(on_far, far[chosen])
@@ -54,10 +60,12 @@ def attend(q, rows, sink, window, scale, entries=None, picks=None, visible=None)
     return np.concatenate(outs) if outs else np.empty_like(q)
 
 
-def _window_view(rows, T, window):                      # [P + T, hd] -> view [T, hd, W], is_row [T, W]
+def _window_view(rows, first, window):                  # [P + T, hd], [T] -> view [T, hd, W], is_row [T, W]
+    T = len(first)
+    own = len(rows) - T + np.arange(T)[:, None]                                         # a token's own row
     missing = max(0, window - 1 - (len(rows) - T))                                      # before the first row
     if missing:
         rows = np.concatenate([np.zeros((missing, rows.shape[1]), rows.dtype), rows])
     rows = rows[len(rows) - T - window + 1:]
     view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)
-    return view, np.arange(T)[:, None] + np.arange(window) >= missing
+    return view, own - window + 1 + np.arange(window) >= np.maximum(first, 0)[:, None]

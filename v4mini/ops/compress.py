@@ -21,21 +21,23 @@ def pool(kv, score):                                    # [n, slots, D] twice ->
     return (weight * kv).sum(axis=1) / weight.sum(axis=1)
 
 
-def compress(kv, score, ratio, previous=None, overlap=False):      # [n * ratio, C] twice -> [n, D]
-    """One entry per block of `ratio` tokens.
+def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * ratio, C] twice, [ratio, C] -> [n, D]
+    """One entry per block of `ratio` tokens. ape is added to the scores of each block: what a place in it is worth.
 
     Plain (HCA): C = D, an entry pools its own block. Overlapping (CSA): C = 2D, an entry pools the first D columns
     of the block before and the last D columns of its own. `previous` is (kv, score), each [ratio, C], of the block
-    before the first; None: there is none.
+    before the first, without ape; None: there is none.
     Source: V4 report 2.3.1-2.3.2; reference inference/model.py, class Compressor (overlap_transform).
     """
     n, C = len(kv) // ratio, kv.shape[1]
-    kv, score = kv.reshape(n, ratio, C), score.reshape(n, ratio, C)
+    kv, score = kv.reshape(n, ratio, C), score.reshape(n, ratio, C) + ape
     if not overlap:
         return pool(kv, score)
     D = C // 2
     if previous is None:
-        previous = np.zeros_like(kv[:1, :, :], shape=(ratio, C)), np.full_like(score, -np.inf, shape=(ratio, C))
+        previous = np.zeros_like(kv, shape=(ratio, C)), np.full_like(score, -np.inf, shape=(ratio, C))
+    else:
+        previous = previous[0], previous[1] + ape
     before_kv = np.concatenate([previous[0][None, :, :D], kv[:, :, :D]])[:n]            # [n, ratio, D]
     before_score = np.concatenate([previous[1][None, :, :D], score[:, :, :D]])[:n]
     return pool(np.concatenate([before_kv, kv[:, :, D:]], axis=1),

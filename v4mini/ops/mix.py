@@ -36,6 +36,14 @@ def sinkhorn(logits, iters, eps):                       # [T, M, M] -> [T, M, M]
     return comb
 
 
+def hc_expand(h, M):                                    # [T, D], int -> [T, M, D]
+    """The streams as they begin: M equal copies of a token's embedding.
+
+    Source: reference inference/model.py, Transformer.forward.
+    """
+    return np.repeat(h[:, None, :], M, axis=1)
+
+
 def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
     """What the sub-layer reads, and how its answer will be written back.
 

@@ -11,11 +11,11 @@ Not here: the cache itself (inference/cache.py), the bytes of weights (counts.py
 
 from v4mini.numerics.blocks import KV_GROUP
 from v4mini.numerics.matrix import BLOCK
+from v4mini.numerics.rows import SCALE_WORD
 from v4mini.shapes import Refused
 
 STORAGES = ("float32", "bfloat16", "released")
 RESERVE = 8                     # tokens a cache can be rewound by: more than any draft that speculation makes
-SCALE_WORD = 8                  # bytes: FlashMLA's rows end on whole words, 7 scales and 1 byte of nothing
 
 
 def cache_bytes(config, tokens, storage="float32", reserve=RESERVE, unfinished=True, layers=None):      # -> bytes

@@ -7,8 +7,8 @@ import numpy as np
 
 from v4mini.backend import Backend
 from v4mini.config import Config
+from v4mini.engines import choose_backend
 from v4mini.inference.cached import CachedModel
-from v4mini.inference.load import choose_backend
 from v4mini.proof import Verdict
 from v4mini.shapes import Refused
 from v4mini.weights.names import HfSlice, to_hf

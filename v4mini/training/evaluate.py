@@ -56,7 +56,7 @@ def surprise(model, ids):                               # [T] -> [T - 1] float64
     for start in range(0, len(ids) - 1, CHUNK):
         piece = ids[start: start + CHUNK]
         with model.appending([piece], [cache]) as (flat, spans):
-            logits = model.head(model.streams(flat, spans), model.weights.head).astype(np.float64)
+            logits = model.ops.host(model.head(model.streams(flat, spans), model.weights.head)).astype(np.float64)
         targets = np.asarray(ids[start + 1: start + 1 + len(piece)])
         logits = logits[: len(targets)]
         highest = logits.max(axis=1)

@@ -3,8 +3,6 @@
 Not here: first values, files (checkpoints are written elsewhere).
 """
 
-import dataclasses
-
 import ml_dtypes
 import numpy as np
 
@@ -13,7 +11,7 @@ from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
 from v4mini.training.value import Value
 from v4mini.weights.spec import tensors
-from v4mini.weights.tree import build
+from v4mini.weights.tree import build, mapped
 
 
 def check_parameters(config, params):
@@ -61,14 +59,8 @@ def leaves(config, params, tape, quantise=None):        # -> Weights of Values, 
     def leaf(name, data):
         return found.setdefault(name, Value(data, tape, name))
 
-    def grown(node):
+    def change(node):
         if isinstance(node, Matrix):
             return leaf(node.name + ".weight", node)
-        if isinstance(node, np.ndarray):
-            return node if node.dtype.kind in "iu" else leaf(names[id(node)], node)
-        if isinstance(node, tuple):
-            return tuple(map(grown, node))
-        if dataclasses.is_dataclass(node):
-            return dataclasses.replace(node, **{f.name: grown(getattr(node, f.name)) for f in dataclasses.fields(node)})
-        return node
-    return grown(tree), found
+        return node if node.dtype.kind in "iu" else leaf(names[id(node)], node)
+    return mapped(tree, change), found

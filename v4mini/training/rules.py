@@ -5,7 +5,7 @@ Not here: the formulas (backward/, losses.py, muon.py, adamw.py), the loops (ker
 
 from functools import partial
 
-from v4mini.backend import Backend
+from v4mini.engines import choose_backend
 from v4mini.shapes import Refused
 from v4mini.training.adamw import update
 from v4mini.training.backward import attention, compress, experts, index, linear, mix, norm, rope, route
@@ -53,10 +53,6 @@ def numba_rules():                                      # -> Rules
 
 def choose_rules(engine):                               # "auto" | "numba" | "numpy" -> (Backend, Rules)
     """The engine that runs forward, and the rules that run backward."""
-    if engine == "numpy":
-        return Backend(), Rules()
-    if engine in ("auto", "numba"):
-        from v4mini.kernels.backend import NumbaBackend
-
-        return NumbaBackend(), numba_rules()
-    raise Refused(f"engine: expected auto, numba or numpy, got {engine!r}. Leave it out to take the fastest.")
+    if engine not in ("auto", "numba", "numpy"):
+        raise Refused(f"engine: expected auto, numba or numpy, got {engine!r}. Leave it out to take the fastest.")
+    return choose_backend(engine), Rules() if engine == "numpy" else numba_rules()

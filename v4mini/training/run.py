@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from v4mini.inference.load import choose_backend
+from v4mini.engines import choose_backend
 from v4mini.model import Model
 from v4mini.shapes import Refused
 from v4mini.training.batch import Batch

@@ -61,9 +61,9 @@ def loss_and_gradients(config, params, batch, settings=None, routes=None):      
     weights = {"next": 1.0, "mtp": settings.mtp_weight, "balance": settings.balance_weight, "index": settings.index_weight}
     losses["loss"] = sum(weights[name] * loss for name, loss in losses.items())
     gradients = {name: value.gradient for name, value in found.items() if value.gradient is not None}
-    load, recall = ({_layer(config, layer): value for layer, value in values.items()} for values in (tape.load, tape.recall))
-    recall = {layer: sum(hits) / sum(masses) for layer, pairs in recall.items() for hits, masses in [zip(*pairs)] if sum(masses)}
-    return Step(losses, gradients, load, recall)
+    recall = {layer: sum(hits) / sum(masses) for layer, pairs in tape.recall.items()
+              for hits, masses in [zip(*pairs)] if sum(masses)}
+    return Step(losses, gradients, tape.load, recall)
 
 
 def routes_of(config, params, batch, settings=None):    # -> {layer: [T, K] int64}
@@ -131,7 +131,7 @@ def _mtp(model, tape, batch, streams, share):           # -> loss; seeds the gra
     lengths = [n for n in np.diff(batch.ends, prepend=0) - 1 if n]
     tape.spans = [slice(int(end - n), int(end)) for end, n in zip(np.cumsum(lengths), lengths)]
     sequences = [(span, Placed(batch.positions[tokens[span]])) for span in tape.spans]
-    streams = model.mtp_streams(streams[tokens], batch.ids[nexts], sequences)
+    streams = model.mtp_streams(tape.take(streams, tokens), batch.ids[nexts], sequences)
     logits = model.head(streams, model.weights.mtp.head)
     rows = np.flatnonzero(np.isin(tokens, batch.after(2)[0]))
     at = tokens[rows]
@@ -150,7 +150,3 @@ def _side_losses(tape, settings):                       # -> {"balance": ..., "i
             losses[name] = losses.get(name, 0.0) + side.value.data / max(mass[side.layer], np.finfo(np.float32).tiny)
     return losses
 
-
-def _layer(config, prefix):                             # "layers.3" -> 3, "mtp.0" -> n_layers
-    kind, number = prefix.split(".")
-    return int(number) + (config.n_layers if kind == "mtp" else 0)

@@ -2,11 +2,9 @@
 
 Layers do not know: they get Values instead of arrays. Each operation runs on the engine of inference and writes down the one
 function that turns the gradient of its answer into those of its inputs (backward/). What layers do between operations is
-slicing, reshaping, adding, repeating and joining, and a Value does these itself: NumPy's functions ask their arguments
-first (__array_function__, NEP 18). So `np.concatenate` in a layer stays `np.concatenate`.
+slicing, reshaping, adding and scaling, and a Value does these itself.
 
-Why not the package `autograd`: its boxes do not answer NumPy's own functions, a layer would have to import autograd.numpy
-instead, and inference with it. These few rules are also shorter than the registration of 20 operations would be.
+Why not the package `autograd`: it differentiates NumPy's functions, and here the forward runs on kernels that are none.
 Not here: the derivatives (backward/), what is minimised (losses.py).
 """
 
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v4mini.backend import Backend
-from v4mini.layers.memory import NoMemory
+from v4mini.layers.sequences import NoMemory
 from v4mini.numerics import blocks
 from v4mini.numerics.hadamard import hadamard
 from v4mini.ops.index import index_scores
@@ -27,20 +25,19 @@ from v4mini.weights.tree import HyperConnection
 
 
 class Placed(NoMemory):
-    """A sequence whose tokens stand at given positions, with nothing before it."""
+    """A sequence whose tokens stand at given positions, with nothing before it. Its windows go by position."""
 
-    def __init__(self, positions):                      # [T] int, rising
-        self.positions = positions
+    def __init__(self, at):                             # [T] int, rising
+        self.at = at
 
-    def place(self, order):                             # [n] int -> [n] int
-        """Where the tokens of that order stand."""
-        return self.positions[order]
+    def positions(self, tokens):
+        return self.at[:tokens]
 
-    def extend(self, layer, name, rows):                # -> rows
-        """Nothing was before. Window rows take their positions along: the window goes by position."""
-        if name == "window":
-            rows.positions = self.positions
-        return rows
+    def block_positions(self, first, last, ratio):
+        return self.at[first * ratio: last * ratio: ratio]
+
+    def window_starts(self, tokens, window):
+        return np.searchsorted(self.at, self.at[:tokens] - window, side="right")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Choice:
 class Side:
     """A loss that arises inside a layer: its value, and what the values of one layer are divided by."""
 
-    layer: str
+    layer: int
     value: Value
     mass: float
 
@@ -68,7 +65,7 @@ class Tape(Backend):
     routes: {layer: [T, K]}, experts to ask instead of those that learned routers would choose; `chosen` says who was asked.
     sparse: attention reads the indexer's picks, else all visible entries. teach: index scores learn from attention.
     watch: measure the indexer's recall. spans: the sequences on the token axis, for the balance loss (a model's MTP block has
-    shorter ones, so they may be replaced between two runs).
+    shorter ones, so they may be replaced between two runs). Layers are numbers; n_layers is the MTP block.
     """
 
     def __init__(self, engine, rules, simulate=None, sparse=True, teach=False, watch=False, routes=None):
@@ -78,6 +75,14 @@ class Tape(Backend):
         self.spans, self.steps = [], []
         self.index, self.balance, self.load, self.recall = [], [], {}, {}
         self.routes, self.chosen = routes or {}, {}
+        self.layer = None                               # the one that runs
+
+    def at(self, layer):
+        self.layer = layer
+        return self
+
+    def host(self, x):
+        return x.data if isinstance(x, Value) else np.asarray(x)
 
     # ---- remembering ----
 
@@ -101,6 +106,20 @@ class Tape(Backend):
             for value in values:                        # nobody asks for these again
                 value.data = value.gradient = None
 
+    # ---- arrays ----
+
+    def take(self, x, rows):
+        if not isinstance(x, Value):                    # a table of integers
+            return x[rows]
+        return self.record(x.data[rows], (x,), lambda g: (self.rules.embed(g, rows, len(x)),))
+
+    def concat(self, parts):
+        ends = np.cumsum([len(part) for part in parts])
+        return self.record(np.concatenate([part.data for part in parts]), tuple(parts), lambda g: tuple(np.split(g, ends[:-1])))
+
+    def detach(self, x):
+        return Value(x.data, self)
+
     # ---- products with weights ----
 
     def embed(self, ids, table):
@@ -111,9 +130,7 @@ class Tape(Backend):
         seen = self._rounded(x.data, weight.data)
 
         def back(g):
-            g_x, g_weight = self.rules.linear(g, seen, weight.data.dense())
-            # the indexer learns from its own loss only, and nothing learns from that loss but the indexer
-            return None if ".indexer." in weight.name else g_x, g_weight
+            return self.rules.linear(g, seen, weight.data.dense())
         return self.record(self.engine.linear(seen, weight.data), (x, weight), back)
 
     def grouped_linear(self, x, weight, groups):
@@ -137,6 +154,9 @@ class Tape(Backend):
                            lambda g: (self.rules.rope(g, positions, freqs, inverse),))
 
     # ---- residual streams ----
+
+    def hc_expand(self, h, M):
+        return self.record(self.engine.hc_expand(h.data, M), (h,), lambda g: (g.sum(axis=1),))
 
     def hc_pre(self, streams, hc, iters, eps, norm_eps):
         plain = HyperConnection(hc.fn.data, hc.base.data, hc.scale.data)
@@ -162,10 +182,15 @@ class Tape(Backend):
 
     # ---- attention ----
 
-    def compress(self, kv, score, ratio, previous=None, overlap=False):
+    def compress(self, kv, score, ape, ratio, previous=None, overlap=False):
         assert previous is None, "training reads whole sequences"
-        return self.record(self.engine.compress(kv.data, score.data, ratio, None, overlap), (kv, score),
-                           lambda g: self.rules.compress(g, kv.data, score.data, ratio, overlap))
+
+        def back(g):
+            shape = -1, *ape.shape
+            with_ape = (score.data.reshape(shape) + ape.data).reshape(score.shape)
+            g_kv, g_score = self.rules.compress(g, kv.data, with_ape, ratio, overlap)
+            return g_kv, g_score, g_score.reshape(shape).sum(axis=0)
+        return self.record(self.engine.compress(kv.data, score.data, ape.data, ratio, None, overlap), (kv, score, ape), back)
 
     def index_topk(self, q, keys, weights, visible, k):                     # -> Choice
         best = scores = None
@@ -176,28 +201,27 @@ class Tape(Backend):
                                  lambda g: self.rules.index_scores(g, q.data, keys.data, weights.data))
         return Choice(best if self.sparse else None, visible, scores, best)
 
-    def attend(self, q, rows, sink, window, scale, entries=None, picks=None, visible=None):
+    def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
         choice = picks
         if choice is not None:
             picks, visible = choice.picks, None if self.sparse else choice.visible
-        first = np.searchsorted(rows.positions, rows.positions - window, side="right")
         far = None if entries is None else entries.data
         watch = choice is not None and (choice.scores is not None or self.watch)
         out, log_total, target = self.rules.attend_keeping(q.data, rows.data, sink.data, first, scale, far, picks, visible, watch)
         if watch:
-            self._compare(sink.name.split(".attn.")[0], choice, target, readable(len(far), picks, visible))
+            self._compare(choice, target, readable(len(far), picks, visible))
 
         def back(g):
             found = self.rules.attend(g, q.data, rows.data, sink.data, first, scale, far, picks, visible, out, log_total)
             return found if entries is not None else found[:3]
         return self.record(out, (q, rows, sink) if entries is None else (q, rows, sink, entries), back)
 
-    def _compare(self, layer, choice, target, seen):    # index scores with what attention did
+    def _compare(self, choice, target, seen):           # index scores with what attention did
         if choice.scores is not None:
             value, g_scores, mass = losses.index_divergence(choice.scores.data, target, seen)
-            self.index.append(Side(layer, self.record(value, (choice.scores,), lambda g: (g * g_scores,)), mass))
+            self.index.append(Side(self.layer, self.record(value, (choice.scores,), lambda g: (g * g_scores,)), mass))
         if self.watch and not self.sparse:
-            self.recall.setdefault(layer, []).append(losses.recall(target, choice.best, seen))
+            self.recall.setdefault(self.layer, []).append(losses.recall(target, choice.best, seen))
 
     def round_kv(self, rows, rope_head_dim):            # the gradient goes straight through
         if not self.simulate:
@@ -212,15 +236,15 @@ class Tape(Backend):
     # ---- experts ----
 
     def route(self, scores, route_scale, k, bias=None, chosen=None):
-        is_learned, layer = chosen is None, None if bias is None else bias.name.split(".ffn.")[0]
+        is_learned = chosen is None
         if is_learned:
-            chosen = self.routes.get(layer)
+            chosen = self.routes.get(self.layer)
         chosen, weights = self.engine.route(scores.data, route_scale, k, None if bias is None else bias.data, chosen)
         if is_learned:
-            self.chosen[layer] = chosen
-            self.load[layer] = np.bincount(chosen.ravel(), minlength=scores.data.shape[1])
+            self.chosen[self.layer] = chosen
+            self.load[self.layer] = np.bincount(chosen.ravel(), minlength=scores.data.shape[1])
             value, g_scores = losses.balance(scores.data, chosen, self.spans)
-            self.balance.append(Side(layer, self.record(value, (scores,), lambda g: (g * g_scores,)), 1.0))
+            self.balance.append(Side(self.layer, self.record(value, (scores,), lambda g: (g * g_scores,)), 1.0))
         return chosen, self.record(weights, (scores,),
                                    lambda g: (self.rules.route(g, scores.data, chosen, weights, route_scale),))
 

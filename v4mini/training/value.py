@@ -5,13 +5,11 @@ Not here: the operations (tape.py), their derivatives (backward/).
 
 import numpy as np
 
-from v4mini.training.backward.linear import embed as gather_back
-
 
 class Value:
     """`data` [...] and, once the tape was played back, `gradient` of the same shape. A leaf has a tensor's name."""
 
-    __slots__ = ("data", "tape", "name", "gradient", "positions", "_is_own")
+    __slots__ = ("data", "tape", "name", "gradient", "_is_own")
     __array_ufunc__ = None                              # array + Value is an error, not a sum element by element
 
     def __init__(self, data, tape, name=None):
@@ -53,9 +51,8 @@ class Value:
     def __getitem__(self, index):
         if isinstance(index, slice) and index == slice(None):
             return self
-        if isinstance(index, np.ndarray):               # rows, perhaps one of them often
-            rows = len(self)
-            return self.tape.record(self.data[index], (self,), lambda g: (gather_back(g, index, rows),))
+        if isinstance(index, np.ndarray | list):
+            raise TypeError("rows by their numbers: one may come often. Call the tape's take.")
 
         def back(g):
             self._add_gradient_at(index, g)             # in place: slices of one array do not cost an array each
@@ -69,9 +66,7 @@ class Value:
         return self.tape.record(self.data * number, (self,), lambda g: (g * number,))
 
     def __array_function__(self, function, types, args, kwargs):
-        if function not in _FUNCTIONS:
-            raise TypeError(f"np.{function.__name__} has no rule on the tape. Add one to value.py.")
-        return _FUNCTIONS[function](*args, **kwargs)
+        raise TypeError(f"np.{function.__name__} has no rule on the tape. Call an operation of the engine.")
 
 
 def _summed(g, value):                                  # back to the shape that was broadcast
@@ -80,16 +75,3 @@ def _summed(g, value):                                  # back to the shape that
         if size == 1 and g.shape[axis] != 1:
             g = g.sum(axis=axis, keepdims=True)
     return g
-
-
-def _concatenate(values):
-    ends = np.cumsum([len(value) for value in values])
-    return values[0].tape.record(np.concatenate([value.data for value in values]), tuple(values),
-                                 lambda g: tuple(np.split(g, ends[:-1])))
-
-
-def _repeat(value, times, axis):                        # of an axis of length 1
-    return value.tape.record(np.repeat(value.data, times, axis), (value,), lambda g: (_summed(g, value),))
-
-
-_FUNCTIONS = {np.concatenate: _concatenate, np.repeat: _repeat}

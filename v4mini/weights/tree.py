@@ -4,7 +4,7 @@ Large matrices stay as they are stored (numerics.matrix.Matrix, memory-mapped, d
 of a few numbers are float32 arrays. Not here: names in files (names.py), shapes (spec.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
@@ -124,6 +124,20 @@ class Weights:
     layers: tuple[Block, ...]
     head: Head
     mtp: MTP | None
+
+
+def mapped(tree, change):                               # Weights or any noun, function -> the same noun
+    """The same nouns with every matrix, vector and table changed: change(Matrix or array) gives what takes its place.
+
+    What is neither (what an engine has placed already) stays as it is.
+    """
+    if isinstance(tree, Matrix | np.ndarray):
+        return change(tree)
+    if isinstance(tree, tuple):
+        return tuple(mapped(item, change) for item in tree)
+    if is_dataclass(tree):
+        return replace(tree, **{field.name: mapped(getattr(tree, field.name), change) for field in fields(tree)})
+    return tree
 
 
 def build(config, tensor, keep=True):                   # -> Weights

@@ -7,6 +7,7 @@ import numpy as np
 from v4mini.model import Model
 from v4mini.ops.route import affinity
 from v4mini.shapes import Refused
+from v4mini.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,24 @@ class Routes:
     weights: np.ndarray             # [T, K]
 
 
-class _Routing:
-    """Mixed into any Backend: it routes as `what_if` says, and writes down how."""
+class Rerouted:
+    """An engine as it is, but for the router: it chooses as `what_if` says."""
+
+    def __init__(self, ops, what_if):
+        self._ops, self._what_if = ops, what_if
+
+    def __getattr__(self, name):
+        return getattr(self._ops, name)
+
+    def at(self, layer):
+        return Rerouted(self._ops.at(layer), self._what_if)
 
     def route(self, scores, route_scale, k, bias=None, chosen=None):
-        table, change = chosen, self.what_if
-        k = change.top_k or k
-        by_table = table is not None and change.use_table
-        bias = bias if change.use_bias else None
-        to_add = np.zeros(scores.shape[1], np.float32) if bias is None and not by_table else bias
-        chosen, weights = super().route(scores, route_scale, k, to_add, table[:, :k] if by_table else None)
-        self.routes.append(Routes("table" if by_table else "gate", *(None if part is None else np.asarray(part) for part in (
-            scores, affinity(np.asarray(scores)), bias, table, chosen, weights))))
-        return chosen, weights
+        k = self._what_if.top_k or k
+        if chosen is not None and self._what_if.use_table:
+            return self._ops.route(scores, route_scale, k, None, chosen[:, :k])
+        no_bias = bias is None or not self._what_if.use_bias
+        return self._ops.route(scores, route_scale, k, np.zeros(scores.shape[1], np.float32) if no_bias else bias)
 
 
 def read_routing(model, ids, what_if=AS_IT_IS):         # [T] int -> [Routes] by layer, logits [T, V]
@@ -57,8 +63,16 @@ def read_routing(model, ids, what_if=AS_IT_IS):         # [T] int -> [Routes] by
     E = model.config.n_routed_experts
     if what_if.top_k is not None and not 1 <= what_if.top_k <= E:
         raise Refused(f"top_k: expected 1 to {E}, got {what_if.top_k}. This model has {E} experts in a layer.")
-    engine = type(model.ops)
-    observed = object.__new__(type(f"Routing{engine.__name__}", (_Routing, engine), {}))
-    vars(observed).update(vars(model.ops), what_if=what_if, routes=[])
-    logits = Model(model.config, model.weights, observed).logits(ids)
-    return observed.routes, logits
+    trace = Trace("ffn.scores")
+    logits = Model(model.config, model.weights, Rerouted(model.ops, what_if)).logits(ids, trace)
+    host, layers = model.ops.host, enumerate(model.weights.layers)
+    return [_routes(f"layers.{layer}.ffn", w.ffn.gate, ids, trace, what_if, host) for layer, w in layers], logits
+
+
+def _routes(name, gate, ids, trace, what_if, host):     # -> Routes
+    table = None if gate.tid2eid is None else host(gate.tid2eid)[np.asarray(ids)]
+    by_table = table is not None and what_if.use_table
+    bias = host(gate.bias) if gate.bias is not None and what_if.use_bias else None
+    scores = trace[f"{name}.scores"]
+    return Routes("table" if by_table else "gate", scores, affinity(scores), bias, table, trace[f"{name}.experts"],
+                  trace[f"{name}.weights"])

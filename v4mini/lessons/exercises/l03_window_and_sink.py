@@ -3,7 +3,7 @@
 import numpy as np
 
 from v4mini.lessons.exercise import Exercise
-from v4mini.ops.attention import attend
+from v4mini.ops.attention import attend, window_starts
 
 
 def may_read(T, window):                    # -> bool [T, T]: row t, column s: may token t read token s?
@@ -12,7 +12,8 @@ def may_read(T, window):                    # -> bool [T, T]: row t, column s: m
 
 
 def one_head(q, rows, sink, window, scale):             # [T, hd], [T, hd], one number, int, number -> [T, hd]
-    return attend(q[:, None, :], rows, np.array([sink], np.float32), window, scale)[:, 0]
+    first = window_starts(len(q), len(rows), window)
+    return attend(q[:, None, :], rows, first, np.array([sink], np.float32), window, scale)[:, 0]
 
 
 def ring_order(tokens, window):             # -> int [min(tokens, window)]: the slots that hold a row, oldest row first

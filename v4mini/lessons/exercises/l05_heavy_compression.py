@@ -9,7 +9,7 @@ from v4mini.ops.compress import compress, pool
 def heavy(kv, score, ape, ratio):           # [T, D], [T, D], [ratio, D], int -> [T // ratio, D]
     """One entry for every full block; what is left over waits."""
     full = len(kv) // ratio * ratio
-    return compress(kv[:full], (score + ape[np.arange(len(kv)) % ratio])[:full], ratio)
+    return compress(kv[:full], score[:full], ape, ratio)
 
 
 def _rows(rng, *shape):

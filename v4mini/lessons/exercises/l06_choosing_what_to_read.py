@@ -7,7 +7,7 @@ from v4mini.ops.compress import compress
 
 
 def overlapping(kv, score, ratio):          # [n * ratio, 2D] twice, int -> [n, D]
-    return compress(kv, score, ratio, overlap=True)
+    return compress(kv, score, np.zeros_like(score[:ratio]), ratio, overlap=True)
 
 
 def _rows(rng, *shape):
@@ -43,7 +43,7 @@ def _overlap_halves_swapped(kv, score, ratio):
 
 def _overlap_with_zeros_before(kv, score, ratio):
     nothing = np.zeros_like(kv[:ratio])
-    return compress(kv, score, ratio, previous=(nothing, nothing), overlap=True)
+    return compress(kv, score, nothing, ratio, previous=(nothing, nothing), overlap=True)
 
 
 def _overlap_largest_of_all(kv, score, ratio):          # one maximum for all entries

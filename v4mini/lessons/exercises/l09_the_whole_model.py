@@ -6,8 +6,8 @@ from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.layers.attention import attention
 from v4mini.layers.block import block
-from v4mini.layers.memory import NoMemory
 from v4mini.layers.moe import moe
+from v4mini.layers.sequences import Sequences
 from v4mini.lessons.exercise import Exercise
 from v4mini.trace import Note
 from v4mini.weights.random import random_tensors
@@ -25,7 +25,7 @@ def last_step(ops, streams, head, config):  # [T, M, D] -> [T, V]
 
 
 def one_block(ops, streams, ids, w, config, layer):     # [T, M, D], [T] -> [T, M, D]
-    return block(ops, streams, ids, w, config, layer, [(slice(0, len(ids)), NoMemory())], Note(None, ""))
+    return block(ops, streams, ids, w, config, layer, Sequences.alone(config, len(ids)), Note(None, ""))
 
 
 def first_wrong_layer(mine, theirs, bound):             # [L, ...] twice -> int, or -1 if none is wrong
@@ -95,7 +95,7 @@ def _half(ops, streams, hc, norm, sublayer, config):
 
 
 def _block_of(ops, streams, ids, w, config, layer, write, hc_ffn):
-    alone, quiet = [(slice(0, len(ids)), NoMemory())], Note(None, "")
+    alone, quiet = Sequences.alone(config, len(ids)), Note(None, "")
     streams = write(streams, *_half(ops, streams, w.hc_attn, w.attn_norm,
                                     lambda x: attention(ops, x, w.attn, config, layer, alone, quiet), config))
     return write(streams, *_half(ops, streams, hc_ffn, w.ffn_norm, lambda x: moe(ops, x, ids, w.ffn, config, quiet), config))

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v4mini.config import Config
-from v4mini.inference.cache_rows import BFloat16, Float32, ReleasedKey, ReleasedRow, Rows, formats, rows_of
 from v4mini.numerics.bf16 import round_bf16
 from v4mini.numerics.blocks import round_index, round_kv
 from v4mini.numerics.hadamard import hadamard
+from v4mini.numerics.rows import BFloat16, Float32, ReleasedKey, ReleasedRow, Rows, formats
 
 SPREADS = [1e-30, 1e-9, 1e-5, 1e-3, 1.0, 1e3, 1e20]
 
@@ -20,7 +20,8 @@ def wild(rng, n, width, spread):                        # float32 [n, width]: la
 
 
 def test_released_sizes():
-    row, key = formats(Config.flash(), "released")
+    row, key, state = formats(Config.flash(), "released")
+    assert type(state(7)) is Float32
     assert (row.columns, key.columns) == (584, 68)
     assert row.encode(np.ones((3, 512), np.float32)).shape == (3, 584)
 
@@ -102,4 +103,21 @@ def test_what_rows_cannot_do_they_say():
         with pytest.raises(TypeError, match="slice or an array of integers"):
             rows[bad]
     assert repr(rows) == "<3 rows of 4 numbers, stored as BFloat16>"
-    assert type(rows_of(Float32(4), [np.zeros((3, 4), np.float32)])) is np.ndarray
+
+
+@pytest.mark.parametrize("format", [Float32(4), BFloat16(4), ReleasedRow(4, 2), ReleasedKey(4)], ids=lambda f: type(f).__name__)
+def test_what_an_engine_says_of_its_rows(format, rng):
+    """empty, copy and the ways to and from the host keep codes as they are; one float32 piece is handed out as it lies there."""
+    codes = format.empty(5)
+    assert codes.shape == (5, format.columns) and codes.dtype == format.dtype and format.on_host
+    codes[:] = format.encode(rng.standard_normal((5, 4), np.float32))
+    twin, kept = format.copy(codes), codes.copy()
+    np.testing.assert_array_equal(format.from_host(format.to_host(codes)).view(np.uint8), kept.view(np.uint8))
+    codes[2] = 0
+    np.testing.assert_array_equal(twin.view(np.uint8), kept.view(np.uint8))
+    for pieces in ([twin], [twin[:2], twin[2:]]):
+        np.testing.assert_array_equal(np.asarray(format.joined(pieces)), format.decode(twin))
+    assert (format.joined([twin]) is twin) == (type(format) is Float32)
+    large = format.empty(1 << 19)                       # from the system, page by page
+    large[-1] = large[0] = twin[0]
+    np.testing.assert_array_equal(large[-1].view(np.uint8), twin[0].view(np.uint8))

@@ -1,12 +1,18 @@
-"""How a row that is kept looks in memory, and arrays of such rows that decode only what is asked of them.
+"""Rows: cache rows as they are stored, and arrays of such rows that decode only what is asked of them.
 
     Float32         as it was computed
     BFloat16        rounded to 16 bits
     ReleasedRow     window rows and entries: FP8 | rotated dims in BF16 | a scale per 64 numbers of FP8, filled up to 8 bytes
     ReleasedKey     index keys: two FP4 numbers a byte | a scale per 32
 
-Not here: which rows are kept (cache.py), where they lie (cache_room.py).
+A format is what an engine says of its rows: width (numbers in a row), columns and file_dtype (items of a stored row, and their
+type in a file), and the methods of Float32. `codes` are stored rows, an array of the engine's own; slices of it can be assigned.
+Not here: which rows are kept (inference/cache.py), where they lie (inference/cache_room.py).
 """
+
+import mmap
+from collections.abc import Callable
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -14,28 +20,60 @@ import numpy as np
 from v4mini.numerics import bf16, e2m1, e4m3, ue8m0
 from v4mini.numerics.blocks import ACTIVATION_FLOOR, INDEX_FLOOR, KV_GROUP
 from v4mini.numerics.matrix import BLOCK, by_blocks
-from v4mini.planning.memory import SCALE_WORD
+
+SCALE_WORD = 8                  # bytes: FlashMLA's rows end on whole words, 7 scales and 1 byte of nothing
+LARGE = 1 << 20                 # bytes
 
 
-def formats(config, storage):                           # -> the format of rows and entries, that of index keys
+class Formats(NamedTuple):
+    """How one engine stores the rows of a cache."""
+
+    row: object                 # the format of window rows and entries
+    key: object                 # of index keys
+    state: Callable             # width -> that of unfinished blocks, which lose nothing
+
+
+def formats(config, storage):                           # -> Formats, of NumPy arrays
+    """Those of one storage: "float32", "bfloat16" or "released"."""
     if storage == "released":
-        return ReleasedRow(config.head_dim, config.rope_head_dim), ReleasedKey(config.index_head_dim)
+        return Formats(ReleasedRow(config.head_dim, config.rope_head_dim), ReleasedKey(config.index_head_dim), Float32)
     plain = {"float32": Float32, "bfloat16": BFloat16}[storage]
-    return plain(config.head_dim), plain(config.index_head_dim)
+    return Formats(plain(config.head_dim), plain(config.index_head_dim), Float32)
 
 
 class Float32:
     """Nothing is lost; decoded rows are the stored ones, not a copy."""
 
     dtype, file_dtype = np.dtype(np.float32), "F32"
+    on_host = True              # codes are NumPy arrays, so they may also lie in a mapped file
 
     def __init__(self, width):
-        self.width = self.columns = width               # numbers a row means, items it takes
+        self.width = self.columns = width
 
-    def encode(self, rows):                             # [n, width] -> dtype [n, columns]
+    def empty(self, count):                             # int -> codes [count, columns], whatever lay there
+        """Large ones come from the system, not from malloc: freed memory goes back at once, and untouched pages cost none."""
+        nbytes = count * self.columns * self.dtype.itemsize
+        if nbytes < LARGE or not hasattr(mmap, "MAP_PRIVATE"):
+            return np.empty((count, self.columns), self.dtype)
+        return np.ndarray((count, self.columns), self.dtype, mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+    def copy(self, codes):                              # -> codes that share nothing with these
+        return codes.copy()
+
+    def encode(self, rows):                             # [n, width] -> codes [n, columns]
         return rows
 
-    def decode(self, codes):                            # dtype [..., columns] -> float32 [..., width]
+    def decode(self, codes):                            # codes [..., columns] -> float32 [..., width], for operations
+        return codes
+
+    def joined(self, pieces):                           # [codes [n, columns], ...] -> float32 [N, width], or Rows of it
+        """What operations get that read a long past: pieces that lie one after the other, as one array."""
+        return pieces[0] if len(pieces) == 1 and type(self) is Float32 else Rows(self, pieces)
+
+    def to_host(self, codes):                           # -> NumPy array, for a file
+        return codes
+
+    def from_host(self, codes):                         # NumPy array, from a file -> codes
         return codes
 
 
@@ -55,7 +93,7 @@ class ReleasedRow(Float32):
     """584 bytes instead of 2048 at the released sizes. Source: V4 report 2.3.4; FlashMLA's row layout.
 
     The rounding is numerics.blocks.round_kv's, so rows that went through it come back as they were, but for the rotated
-    dims, which BF16 rounds. Rows of a plain float32 run lose up to 1/16 of a number: a choice, not a rewrite of the same.
+    dims, which BF16 rounds. For a plain float32 model this storage is lossy (relative error up to 1/16).
     """
 
     dtype, file_dtype = np.dtype(np.uint8), "U8"
@@ -87,7 +125,7 @@ class ReleasedRow(Float32):
 class ReleasedKey(Float32):
     """68 bytes instead of 512 at the released sizes, rounded as numerics.blocks.round_index does. Source: V4 report 2.3.4.
 
-    The released indexer turns its keys by a Hadamard transform first; without that (a plain float32 run) FP4 loses more.
+    The released indexer rotates its keys by a Hadamard transform first; without that (a plain float32 run) FP4 loses more.
     """
 
     dtype, file_dtype = np.dtype(np.uint8), "U8"
@@ -182,7 +220,3 @@ class Rows:
             rows[low:high] = self.format.decode(piece[distinct[low:high] - first])
             first += len(piece)
         return rows[back.reshape(index.shape)]
-
-
-def rows_of(format, pieces):                            # -> float32 array if it lies there as such, else Rows
-    return pieces[0] if len(pieces) == 1 and type(format) is Float32 else Rows(format, pieces)
