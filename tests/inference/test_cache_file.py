@@ -117,7 +117,10 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(Refused):
         Cache.load(tmp_path / "text", SMALL)
     write_file(tmp_path / "weights", [("x", "F32", (1,), lambda: [np.zeros(1, np.float32)])])
-    with pytest.raises(Refused, match="expected a file of the format 'v4mini cache 1', got 'none'"):
+    write_file(tmp_path / "older", [("x", "F32", (1,), lambda: [np.zeros(1, np.float32)])], {"format": "v4mini cache 1"})
+    with pytest.raises(Refused, match="saved by an older version, whose rows hold other numbers; read the text again"):
+        Cache.load(tmp_path / "older", SMALL)
+    with pytest.raises(Refused, match="expected a file of the format 'v4mini cache 2', got 'none'"):
         Cache.load(tmp_path / "weights", SMALL)
 
 

@@ -49,7 +49,16 @@ def test_watching_changes_no_number_and_not_the_model(tiny):
     before = tiny.ops
     watched, _ = recorded(tiny)
     np.testing.assert_array_equal(watched.logits(IDS), tiny.logits(IDS))
-    assert tiny.ops is before and type(watched.ops) is not type(before) and watched.ops.describe() == before.describe()
+    assert tiny.ops is watched.ops is before and "streams" not in vars(tiny)
+
+
+def test_a_trace_of_ones_own_gets_what_it_wants_and_no_more(tiny):
+    watched, recorder = recorded(tiny)
+    mine, alone = Trace(), Trace()
+    watched.logits(IDS, mine)
+    tiny.logits(IDS, alone)
+    assert mine.keys() == alone.keys() and all(np.array_equal(mine[name], alone[name]) for name in alone)
+    assert recorder.trace(len(IDS)).scores.any()
 
 
 def test_the_mtp_block_is_the_last_layer(tiny):

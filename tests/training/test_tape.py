@@ -127,13 +127,24 @@ def test_hash_layers_have_no_load_and_no_balance_loss(tape_of, draw):
     assert np.array_equal(chosen, table) and not tape.load and not tape.balance
 
 
-def test_an_indexers_product_sends_nothing_back_to_what_it_read(tape_of, draw):
-    for name, passes in (("layers.0.attn.wkv.weight", True), ("layers.0.attn.indexer.compressor.wkv.weight", False)):
-        tape = tape_of()
-        x, weight = Value(draw(3, 4), tape), Value(Matrix(draw(2, 4)), tape, name)
-        tape.linear(x, weight).add_gradient(draw(3, 2))
-        tape.play_back()
-        assert (x.gradient is not None) == passes and weight.gradient.any()
+def test_what_is_detached_sends_nothing_back(tape_of, draw):
+    """The indexer's inputs are: it learns from its own loss, and nothing but the indexer learns from that one."""
+    tape = tape_of()
+    x, weight = Value(draw(3, 4), tape), Value(Matrix(draw(2, 4)), tape, "layers.0.attn.indexer.compressor.wkv.weight")
+    tape.linear(tape.detach(x), weight).add_gradient(draw(3, 2))
+    tape.play_back()
+    assert x.gradient is None and weight.gradient.any()
+
+
+def test_rows_that_are_taken_joined_or_copied_send_all_of_it_back(tape_of):
+    tape = tape_of()
+    x = Value(np.arange(8, dtype=np.float32).reshape(4, 2), tape)
+    often = tape.take(x, np.array([2, 0, 2, 2]))
+    joined = tape.concat([often, x[1:3]])
+    tape.hc_expand(joined, 3).add_gradient(np.ones((6, 3, 2), np.float32))
+    tape.play_back()
+    np.testing.assert_array_equal(x.gradient, 3 * np.array([[1, 1], [1, 1], [4, 4], [0, 0]]))
+    assert tape.take(np.array([[5, 6], [7, 8]]), np.array([1])).tolist() == [[7, 8]]      # a table of integers
 
 
 def test_an_expert_without_a_token_has_zeros(tape_of, draw):
