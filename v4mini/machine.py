@@ -1,61 +1,69 @@
-"""What `v4mini doctor` finds out about this machine, as plain data. Not here: printing (cli/)."""
+"""What the operating system tells of this machine and this process, as plain numbers; None where it does not tell.
 
-import importlib.metadata
+Not here: whether that is enough (proof/installation.py), other machines (planning/machines.py), accelerators (accel/).
+"""
+
+import math
 import os
-import platform
-import shutil
 import sys
-from pathlib import Path
-
-from v4mini.viz.tables import human_bytes
-
-NEEDED = ("numpy", "numba", "ml_dtypes", "tokenizers", "click")
-EXTRAS = {"jupyterlab": "lab", "matplotlib": "lab", "pytest": "test", "nbval": "test",
-          "torch": "parity", "transformers": "parity"}
-ENOUGH_MEMORY, ENOUGH_DISK = 2e9, 1e9                   # bytes: the lessons and the tests run with that
 
 
-def report(data_folder):                                # -> [{"what", "found", "verdict"}]
-    """verdict: "ok", "missing" (the basics will not run), or a note on what it is good for."""
-    facts = [_fact("Python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "missing")]
-    facts += [_package(name) for name in NEEDED]
-    facts += [_extra(name, extra) for name, extra in EXTRAS.items()]
-    facts.append(_fact("cores", str(os.cpu_count()), "ok"))
-    facts.append(_memory())
-    free = shutil.disk_usage(Path.cwd()).free
-    facts.append(_fact("free disk", human_bytes(free), "ok" if free > ENOUGH_DISK else "low: the test suite writes about 1 GB"))
-    facts.append(_fact("bundled data", str(data_folder), "ok" if (data_folder / "mini").exists() else
-                       "missing" if not data_folder.exists() else "no data/mini"))
-    facts.append(_fact("engine numpy", "plain NumPy, float32", "ok"))
-    why = "ok" if _version("numba") else "absent: numba is not installed"
-    facts.append(_fact("engine numba", "compiled kernels, all cores", why))
-    return facts
-
-
-def _fact(what, found, verdict):
-    return {"what": what, "found": found, "verdict": verdict}
-
-
-def _package(name):
-    version = _version(name)
-    return _fact(name, version or "not installed", "ok" if version else "missing")
-
-
-def _extra(name, extra):
-    version = _version(name)
-    return _fact(name, version or "not installed", "ok" if version else f'optional: python -m pip install -e ".[{extra}]"')
-
-
-def _version(name):
+def cores():                                            # -> int, at least 1
+    """Cores that this process may use: fewer than the machine has under taskset, a batch system or a container's quota."""
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:                              # macOS, Windows
+        count = os.cpu_count() or 1
+    quota = _control_group("cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit():          # microseconds of work in so many microseconds
+        count = min(count, math.ceil(int(quota[0]) / int(quota[1])))
+    return max(1, count)
+
+
+def memory_bytes():                                     # -> bytes, or None
+    """Memory that this process may use: the machine's, or less where a container is limited."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):       # Windows has no sysconf
+        return None
+    limit = _control_group("memory.max").strip()
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def resident_bytes():                                   # -> bytes, or 0 where the system does not tell
+    """This process's resident set, mapped files included."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError):
+        return 0
+
+
+def peak_bytes():                                       # -> bytes that were resident at most, or None
+    """This process's own peak. Where /proc tells it, from there: ru_maxrss starts from the parent's peak."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:                                 # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def disk_read_bytes():                                  # -> bytes this process has had fetched from disks, or None
+    try:
+        with open("/proc/self/io", encoding="ascii") as io:
+            return next(int(line.split()[1]) for line in io if line.startswith("read_bytes"))
+    except OSError:
         return None
 
 
-def _memory():
+def _control_group(name):                               # -> what Linux limits this process's container to, or ""
     try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):       # Windows has no sysconf
-        return _fact("memory", "unknown", "not told by this system")
-    return _fact("memory", human_bytes(total), "ok" if total > ENOUGH_MEMORY else "low: lessons need about 2 GB")
+        with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -16,9 +16,10 @@ from v4mini.config import Config
 from v4mini.inference.generate import generate
 from v4mini.inference.load import load
 from v4mini.inference.streaming import Prefetching, disk_rate, expert_keys, open_streaming, stream
-from v4mini.inference.streaming_plan import FEWEST, plan_memory, resident_bytes, scratch_bytes
+from v4mini.inference.streaming_plan import FEWEST, plan_memory, scratch_bytes
 from v4mini.inference.streaming_trace import recorded
 from v4mini.inference.streaming_weights import units_of
+from v4mini.machine import resident_bytes
 from v4mini.numerics.matrix import Matrix
 from v4mini.planning.replay import replay
 from v4mini.shapes import Refused

@@ -79,7 +79,7 @@ def test_the_machines_table_ends_in_a_verdict(capsys, monkeypatch):
     machine()
     assert capsys.readouterr().out.endswith("ready\n")
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("v4mini.machine.cores", lambda: 1)
     machine()
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("not ready: python, cores.") and "cores        2 or more      1" in lines

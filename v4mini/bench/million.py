@@ -5,7 +5,6 @@ Not here: the model's own code; printing (cli/).
 """
 
 import json
-import os
 import platform
 import time
 from datetime import date
@@ -14,7 +13,7 @@ import numpy as np
 
 from v4mini import __version__
 from v4mini.bench.roof import median_seconds
-from v4mini.inference.streaming_plan import resident_bytes
+from v4mini.machine import cores, resident_bytes
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 
@@ -84,7 +83,7 @@ def million(model, tokens=1 << 20, steps=64, progress=None, near=NEAR, far=FAR):
     config = model.config
     measured = rates(model, near=near, far=far)
     yield {"what": "start", "date": date.today().isoformat(), "version": __version__, "machine": platform.machine(),
-           "system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version(), "engine": model.ops.name,
+           "system": platform.platform(), "cores": cores(), "python": platform.python_version(), "engine": model.ops.name,
            "tokens": tokens, "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9,
            "choosing_ns": measured["choosing"] * 1e9}
     cache, rng = model.new_cache(), np.random.default_rng(0)

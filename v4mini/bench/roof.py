@@ -1,10 +1,11 @@
 """What this machine can do at best: matrix products and reading memory. Not here: what we reach of it."""
 
-import os
 import statistics
 import time
 
 import numpy as np
+
+from v4mini.machine import cores
 
 
 def median_seconds(work, repeats=5):                    # -> seconds
@@ -38,10 +39,10 @@ def read_bytes_per_second(megabytes=512):               # -> bytes/s, all cores
             sums[i] = s
         return sums.sum()
 
-    x = np.ones((os.cpu_count() * 8, megabytes * 1_000_000 // (8 * os.cpu_count() * 8)), np.int64)
+    x = np.ones((cores() * 8, megabytes * 1_000_000 // (8 * cores() * 8)), np.int64)
     return x.nbytes / median_seconds(lambda: total(x))
 
 
 def ceilings():                                         # -> {"gemm_flops", "read_bytes", "cores"}
     """Both ceilings, per second."""
-    return {"gemm_flops": gemm_flops_per_second(), "read_bytes": read_bytes_per_second(), "cores": os.cpu_count()}
+    return {"gemm_flops": gemm_flops_per_second(), "read_bytes": read_bytes_per_second(), "cores": cores()}

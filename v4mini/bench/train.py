@@ -14,8 +14,8 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from v4mini.bench.worker import peak_bytes
 from v4mini.config import Config
+from v4mini.machine import peak_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.random import random_tensors
 from v4mini.weights.spec import tensors

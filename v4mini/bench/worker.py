@@ -4,7 +4,6 @@ Reads a JSON task from its first argument, writes one JSON line. Not here: who i
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -12,6 +11,7 @@ import time
 import numpy as np
 
 from v4mini.config import Config
+from v4mini.machine import peak_bytes
 from v4mini.weights.random import random_tensors
 
 
@@ -29,15 +29,6 @@ def measure(task):                                      # {"engine", "what", "to
         seconds = [_timed(lambda token=token: engine.step(token)) for token in ids[task["tokens"] + 1:]]
     return {"seconds": statistics.median(seconds), "slowest": max(seconds), "fastest": min(seconds),
             "peak_bytes": peak_bytes()}
-
-
-def peak_bytes():                                       # -> bytes that were resident at most
-    """This process's own peak. Where /proc tells it, from there: ru_maxrss starts from the parent's peak."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _timed(work):

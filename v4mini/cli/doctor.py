@@ -1,4 +1,4 @@
-"""doctor: is this machine ready? Not here: what it looks at (machine.py), the compiling (bench/warm.py)."""
+"""doctor: is this machine ready? Not here: what it looks at (proof/installation.py), the compiling (bench/warm.py)."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from v4mini.viz.tables import text_table
 @json_option
 def doctor(warm, as_json):
     """Is this machine ready? Python, packages, cores, memory, disk, engines."""
-    from v4mini.machine import report
+    from v4mini.proof.installation import report
 
     facts = report(data_folder())
     if warm:
@@ -23,7 +23,7 @@ def doctor(warm, as_json):
         click.echo(json.dumps(facts, indent=1))
     else:
         click.echo(text_table(["what", "found", "verdict"], [[f["what"], f["found"], f["verdict"]] for f in facts]))
-    sys.exit(0 if all(f["verdict"] != "missing" for f in facts) else 1)
+    sys.exit(0 if all(not f["verdict"].startswith("missing") for f in facts) else 1)
 
 
 def _warm_up():                                         # -> facts, as machine.report gives them

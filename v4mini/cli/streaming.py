@@ -68,7 +68,7 @@ def watched(model, trace_file, prompt):                 # gives the model to run
 
 def streaming_report(model):                            # -> dict, or None for a model that is in memory
     """What a streaming model read, and the most memory this process took."""
-    from v4mini.bench.worker import peak_bytes
+    from v4mini.machine import peak_bytes
 
     return {**model.report(), "peak_resident_bytes": peak_bytes()} if hasattr(model, "report") else None
 

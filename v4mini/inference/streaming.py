@@ -15,11 +15,12 @@ import numpy as np
 from v4mini.engines import choose_backend
 from v4mini.inference.cached import CachedModel
 from v4mini.inference.load import load
-from v4mini.inference.streaming_plan import plan_memory, resident_bytes
+from v4mini.inference.streaming_plan import plan_memory
 from v4mini.inference.streaming_pool import READERS, Pool
 from v4mini.inference.streaming_read import Buffer, Files
 from v4mini.inference.streaming_weights import streamed, units_of
 from v4mini.layers.sequences import Sequences
+from v4mini.machine import disk_read_bytes, resident_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
 
@@ -61,7 +62,7 @@ class StreamingModel(CachedModel):
 
     def __init__(self, config, weights, ops, pool, plan, reads_ahead=True):
         super().__init__(config, weights, Prefetching(ops, pool))
-        self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, _disk_bytes()
+        self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, disk_read_bytes()
 
     def prefill(self, ids, cache, progress=None, chunk=None):
         """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
@@ -77,7 +78,7 @@ class StreamingModel(CachedModel):
         """What was used and read since the model was opened."""
         tally = self.pool.tally
         used, read = tally.uses["experts"], tally.reads["experts"]
-        now = _disk_bytes()
+        now = disk_read_bytes()
         return {"limit": self.plan.limit, "memory": self.plan.describe(), "expert_places": self.pool.shelf.capacity,
                 "expert_bytes": self.plan.expert, "expert_uses": used, "expert_reads": read,
                 "hit_rate": 1 - read / used if used else None, "read_bytes": dict(tally.read_bytes),
@@ -146,11 +147,3 @@ def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> byt
     seconds = time.perf_counter() - started
     files.close()
     return sum(unit.payload for unit in picked) / seconds
-
-
-def _disk_bytes():                                      # -> bytes this process has had fetched from disks, or None
-    try:
-        with open("/proc/self/io", encoding="ascii") as io:
-            return next(int(line.split()[1]) for line in io if line.startswith("read_bytes"))
-    except OSError:
-        return None

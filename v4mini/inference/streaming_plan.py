@@ -4,7 +4,6 @@ A byte of the former saves a byte of reading a token; a byte of expert saves its
 Not here: keeping weights within their rooms (streaming_pool.py).
 """
 
-import os
 from dataclasses import dataclass
 
 from v4mini.config import Config
@@ -66,12 +65,3 @@ def scratch_bytes(config, tokens):                      # -> bytes that a layer 
     """float32: streams before and after, and of the queries four of: product, normed, turned, answered, turned back."""
     c = config
     return 4 * tokens * (3 * c.hc_mult * c.dim + 4 * c.n_heads * c.head_dim + 3 * c.moe_inter_dim) + 4 * c.vocab_size + (32 << 20)
-
-
-def resident_bytes():                                   # -> bytes, or 0 where the system does not tell
-    """This process's resident set, mapped files included."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, AttributeError):
-        return 0
