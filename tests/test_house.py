@@ -15,7 +15,7 @@ FLOORS = (                                              # ground first; a room m
     {"training", "inference"},
 )
 GARDEN = {"text", "trace", "viz", "widgets", "lessons", "proof", "inspection", "machine", "tour", "bench", "cli", "__main__"}
-PLAIN = {"trace", "viz", "text", "machine"}                        # of the garden: plain data in, plain data out; every floor may use them
+PLAIN = {"trace", "viz", "text", "machine"}             # of the garden: plain data in and out; every floor may use them
 MAY_PRINT = {"cli", "lessons"}
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for top in ("v4mini", "accel") for path in (ROOT / top).rglob("*.py"))

@@ -1,6 +1,6 @@
 """Compile every kernel once, so that nobody waits for the compiler later: `v4mini doctor --warm`.
 
-Compiled code is kept on disk (beside the package, or in NUMBA_CACHE_DIR) until Numba, the processor or the kernel's file changes.
+Machine code is kept on disk (kernels/folders.py says where) until Numba, the processor or any kernel's source changes.
 Not here: timing (the other files of this folder).
 """
 

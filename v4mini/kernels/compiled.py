@@ -5,10 +5,8 @@ traceback where no folder can be written; it trusts a file that a power loss cut
 every file, and somewhere else to go. Not here: the kernels; when all are compiled at once (bench/warm.py).
 """
 
-import contextlib
 import functools
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from numba.core import config
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from v4mini.kernels.folders import Folders, private_place, usual_places
+from v4mini.kernels.folders import Folders, private_place, set_aside, usual_places
 from v4mini.shapes import notify
 
 HERE = Path(__file__).parent
@@ -100,8 +98,7 @@ class KernelCache:
         return f"{module}.{self.function.__name__}.{hashlib.sha256(key.encode()).hexdigest()[:20]}.kernel"
 
     def _set_aside(self, path):
-        with contextlib.suppress(OSError):              # where it is not ours to change it is passed over every time
-            os.replace(path, path.with_suffix(".damaged"))
+        set_aside(path)
         if not KernelCache.told:
             KernelCache.told = True
             notify(f"kernels: {path} is damaged (cut short by a power loss or a full disk?). It was set aside and is "

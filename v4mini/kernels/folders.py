@@ -96,6 +96,12 @@ class Folders:
                 os.utime(folder)
 
 
+def set_aside(path):
+    """Rename a damaged file, if we may; where we may not, it is passed over every time."""
+    with contextlib.suppress(OSError):
+        os.replace(path, path.with_suffix(".damaged"))
+
+
 def sweep(place, current):
     """Remove folders of other versions in `place`, but for those used within a month, the KEPT latest, and those in use now."""
     now = time.time()

@@ -56,8 +56,8 @@ def _packages(extras):                                  # yields Need
             continue
         found = _version(name)
         is_old = found is not None and least is not None and _parts(found) < _parts(least)
-        yield Need(name, f"{least or 'any'} or newer", found or "not installed", "missing" if found is None else found if is_old else "",
-                   not extra)
+        fault = "missing" if found is None else found if is_old else ""
+        yield Need(name, f"{least or 'any'} or newer", found or "not installed", fault, not extra)
 
 
 def _version(name):
@@ -100,16 +100,15 @@ def _judged(need):
 
 def _try_engine(name, words):                           # one token of a tiny model, computed
     from v4mini.config import Config
+    from v4mini.engines import choose_backend
     from v4mini.inference.cached import CachedModel
-    from v4mini.inference.load import choose_backend
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
 
     config = Config.tiny()
     try:
         model = CachedModel(config, build(config, random_tensors(config).get), choose_backend(name))
-        logits = model.ops.host(model.prefill([1, 2], model.new_cache())) if hasattr(model.ops, "host") else \
-            model.prefill([1, 2], model.new_cache())
+        logits = model.ops.host(model.prefill([1, 2], model.new_cache()))
         fault = "" if np.isfinite(logits).all() else "its numbers are not finite"
     except Exception as error:                          # whatever it is, this is where it is told
         fault = f"{type(error).__name__}: {error}"
