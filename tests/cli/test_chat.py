@@ -68,7 +68,7 @@ def test_commands():
     assert result.exit_code == 0
     first, second = map(json.loads, result.stdout.splitlines())
     assert first["read"] + first["kept"] == second["read"] + second["kept"], "after /reset it is the first message again"
-    for words in ("/system TEXT", "There is none.", "Set.", "Be brief.", "Forgotten.", "/nonsense: expected /system, /reset"):
+    for words in ("/system TEXT", "There is none.", "Set.", "Be brief.", "Forgotten.", "/nonsense: expected /help, /reset"):
         assert words in result.stderr
 
 

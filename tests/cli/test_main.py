@@ -125,3 +125,15 @@ def test_python_dash_m_does_what_v4mini_does():
     assert by_module.stdout == run("inspect", "flash").output and by_module.returncode == 0
     usage = subprocess.run([sys.executable, "-m", "v4mini", "--help"], capture_output=True, text=True, check=True).stdout
     assert usage.startswith("Usage: v4mini ")
+
+
+def test_options_of_jupyter_pass_through(monkeypatch):
+    asked = []
+    monkeypatch.setattr("subprocess.call", lambda command, **_: asked.append(command) or 0)
+    assert run("lab", "--no-browser", "--port=9999", "-y", "--ip", "0.0.0.0").exit_code == 0
+    assert asked[0][-6:] == ["00_start_here.ipynb", "--no-browser", "--port=9999", "-y", "--ip", "0.0.0.0"]
+    assert "Usage: main lab" in run("lab", "--help").output and len(asked) == 1
+
+
+def test_a_config_alone_is_inspected():
+    assert run("inspect", DATA / "mini" / "config.json").output.split(":", 1)[1] == run("inspect", "mini").output.split(":", 1)[1]

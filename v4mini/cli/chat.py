@@ -1,6 +1,5 @@
-"""chat: a conversation in the terminal. Not here: the encoding and the memory of it (text/), the model (inference/)."""
+"""chat: a conversation in the terminal. Not here: what can be typed (chat_commands.py), the encoding (text/), the model."""
 
-import contextlib
 import json
 import sys
 import time
@@ -9,13 +8,12 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import backend_option, data_folder, json_option, main
+from v4mini.cli.chat_commands import LARGEST_FILE, questions, typed_lines
+from v4mini.cli.main import backend_option, data_folder, json_option, main, note
+from v4mini.cli.streaming import memory_options, opened_model, streaming_report, streaming_text
+from v4mini.printable import printable
 
-HELP = """\
-/system TEXT   set the system message; without TEXT, show it     /reset   forget what was said
-/help          this list                                         /quit    leave (so does Ctrl-D)
-Ctrl-C stops an answer and keeps the conversation. A message that begins with / is written with two: //etc/hosts."""
-
+KEPT = "\n\t\u200d\u200c"                              # layout, and joiners that emoji and some scripts need
 
 @main.command()
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint.  [default: the bundled mini]")
@@ -28,13 +26,23 @@ Ctrl-C stops an answer and keeps the conversation. A message that begins with / 
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 takes the best token each time.")
 @click.option("--top-p", default=1.0, show_default=True, type=float)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--tools", "tools_file", type=click.Path(dir_okay=False, path_type=Path),
+              help='Tools that it may call: a JSON file {"tools": [...]}, as OpenAI\'s API takes them.')
+@click.option("--whole", is_flag=True, help="All of stdin is one message, line breaks included.")
+@memory_options
 @backend_option
 @json_option
-def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperature, top_p, seed, backend, as_json):
+def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperature, top_p, seed, tools_file, whole, memory, policy,
+         backend, as_json):
     """Talk to a model; it remembers what was said.
 
-    Thoughts are dim in a terminal and go to stderr otherwise. Without a terminal, each line of stdin is a message; --json
-    gives one object an answer. /help lists what else can be typed.
+    Thoughts are dim in a terminal and go to stderr otherwise, as calls of tools do. Without a terminal, each line of stdin is
+    a message. A message of several lines stands between triple quotes; --whole makes one message of all of stdin. /help lists
+    what else can be typed.
+
+    --json gives one object an answer: role, content, reasoning_content and tool_calls as OpenAI's API has them; read, kept and
+    said count the tokens of the prompt that were read, those remembered, and those of the answer; ended: false if it was cut;
+    fault: why it is not well formed, or "".
     """
     import v4mini as v4
     from v4mini.inference.sampling import check_sampling
@@ -46,70 +54,52 @@ def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperatur
     check_sampling(temperature, top_p)
     path = model or data_folder() / "mini"
     folder = path if path.is_dir() else path.parent
-    opened, tokenizer = v4.load(path, backend=backend), v4.Tokenizer.load(folder)
     instructions = instructions_for(folder)
     if effort and effort not in instructions.efforts:
         raise Refused(f"--effort: expected one of {', '.join(instructions.efforts)}, got {effort!r} "
                       f"(from {instructions.source}). Leave it out for the default.")
-    _introduce(path, instructions if effort else None)
-    talk = Conversation(opened, tokenizer, v4.generate, system, think, effort, not keep_thinking, instructions)
     sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    answered = [_turn(talk, question, sampling | {"seed": seed + number}, as_json)
-                for number, question in enumerate(_questions(talk))]
+    with opened_model(path, backend, None, memory, policy) as opened:
+        tokenizer = v4.Tokenizer.load(folder)
+        _introduce(path, instructions if effort else None)
+        talk = Conversation(opened, tokenizer, v4.generate, system, think, effort, not keep_thinking, instructions)
+        if tools_file:
+            _give_tools(talk, tools_file)
+        asked = filter(str.strip, [sys.stdin.read()]) if whole else questions(talk, typed_lines())
+        answered = [_turn(talk, question, sampling | {"seed": seed + number}, as_json) for number, question in enumerate(asked)]
+        report = streaming_report(opened)
+    if report and not as_json:
+        note(streaming_text(report))
     sys.exit(0 if all(answered) or sys.stdin.isatty() else 2)
+
+
+def _give_tools(talk, path):
+    from v4mini.text.dsml import tool_names
+    from v4mini.untrusted import parse_json, read_file
+
+    raw = read_file(path, LARGEST_FILE, "--tools", 'Name a JSON file {"tools": [...]}.')
+    tools = parse_json(raw, f"--tools {path}").get("tools")
+    tool_names(tools)
+    if not talk.messages:
+        talk.messages.append({"role": "system", "content": None})
+    talk.messages[0]["tools"] = tools
 
 
 def _introduce(path, instructions):
     from v4mini.weights.store import open_store
 
     with open_store(path) as store:
-        card = store.metadata.get("weights", "")
+        card = printable(str(store.metadata.get("weights", ""))[:200])
     if card:
-        _note(f"The weights of {path.name}, as its file says: {card}." + (" Expect noise." if card.startswith("random") else ""))
+        note(f"The weights of {path.name}, as its file says: {card}." + (" Expect noise." if card.startswith("random") else ""))
     if instructions:
-        _note(f"Instructions: {instructions.source}.")
+        note(f"Instructions: {instructions.source}.")
     if sys.stdin.isatty():
-        _note("/help lists what can be typed.")
-
-
-def _questions(talk):                                   # yields what is not a command
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (arrow keys and history in input(), where the system has it)
-    while True:
-        try:
-            line = input("> ") if sys.stdin.isatty() else next(sys.stdin).rstrip("\n")
-        except KeyboardInterrupt:
-            _note("\n/quit or Ctrl-D leaves.")
-            continue
-        except (EOFError, StopIteration):
-            return
-        command, _, rest = line.strip().partition(" ")
-        if command == "/quit":
-            return
-        if line.startswith("/") and not line.startswith("//"):
-            _obey(talk, command, rest.strip())
-        elif line.strip():
-            yield line[1:] if line.startswith("//") else line
-
-
-def _obey(talk, command, rest):
-    system = [message for message in talk.messages if message["role"] == "system"]
-    if command == "/help":
-        _note(HELP)
-    elif command == "/reset":
-        talk.messages[:] = system
-        _note("Forgotten.")
-    elif command == "/system" and rest:
-        talk.messages[:] = [{"role": "system", "content": rest}, *talk.messages[len(system):]]
-        _note("Set. What was said so far stays, and is read again.")
-    elif command == "/system":
-        _note(system[0]["content"] if system else "There is none.")
-    else:
-        _note(f"{command}: expected /system, /reset, /help or /quit. A message that begins with / is written with two.")
+        note("/help lists what can be typed.")
 
 
 def _turn(talk, question, sampling, as_json):
-    """One question and its answer. A refusal or Ctrl-C ends the turn, not the conversation. -> False for a refusal"""
+    """One question and its answer. An error or Ctrl-C ends the turn, not the conversation. -> False for an error"""
     started, before = time.perf_counter(), len(talk.messages)
     screen = _Screen(silent=as_json)
     answer = talk.ask(question, progress=screen.progress, **sampling)
@@ -120,13 +110,15 @@ def _turn(talk, question, sampling, as_json):
     except KeyboardInterrupt:
         stopped = True
         answer.close()
-    except Refused as error:
+    except BrokenPipeError:
+        raise
+    except (Refused, MemoryError, OSError, ArithmeticError) as error:
         screen.end()
-        _note(f"v4mini: {error}")
+        note(f"v4mini: {str(error) or type(error).__name__}")
         return False
     screen.end()
     if len(talk.messages) == before:
-        _note("Stopped before its first token; your message is taken back." if stopped else "It said nothing.")
+        note("Stopped before its first token; your message is taken back." if stopped else "It said nothing.")
     else:
         _report(talk.answer, stopped, time.perf_counter() - started, as_json)
     return True
@@ -137,9 +129,15 @@ def _report(answer, stopped, seconds, as_json):
         counts = {"read": answer.read, "kept": answer.kept, "said": answer.said}
         click.echo(json.dumps(answer.message | counts | {"ended": answer.ended, "fault": answer.fault}, ensure_ascii=False))
         return
+    for call in answer.message["tool_calls"]:
+        note(printable(f"call {call['function']['name']} {call['function']['arguments']}", KEPT))
+    if answer.markup and not answer.message["tool_calls"]:
+        note(printable(f"no call: {answer.markup}", KEPT))
+    if answer.message["tool_calls"]:
+        note("/result TEXT gives what it returned.")
     why = "" if answer.ended else ", stopped" if stopped else ", cut at --max-new-tokens"
     form = f", not well formed ({answer.fault})" if answer.ended and answer.fault else ""
-    _note(f"[{answer.kept} tokens remembered, {answer.read} read, {answer.said} said{why}, {seconds:.1f} s{form}]")
+    note(f"[{answer.kept} tokens remembered, {answer.read} read, {answer.said} said{why}, {seconds:.1f} s{form}]")
 
 
 class _Screen:
@@ -166,18 +164,10 @@ class _Screen:
             if thoughts:
                 click.secho("thinking: ", nl=False, dim=True, err=not self.terminal)
         self.part = part
-        click.secho(_harmless(text) if self.terminal else text, nl=False, dim=thoughts, err=thoughts and not self.terminal)
+        click.secho(printable(text, KEPT) if self.terminal else text, nl=False, dim=thoughts, err=thoughts and not self.terminal)
 
     def end(self):
         if self.counting:
             click.echo("\r\033[K", nl=False, err=True)
         if self.part:
             click.echo(err=self.part == "thoughts" and not self.terminal)
-
-
-def _harmless(text):                                    # control characters of an answer must not move the cursor
-    return "".join(c if c in "\n\t" or c.isprintable() else f"⟨{c.encode().hex()}⟩" for c in text)
-
-
-def _note(text):
-    click.echo(text, err=True)

@@ -23,9 +23,9 @@ PRESETS = ("flash", "pro", "mini", "bench", "tiny")
 def inspect(what, list_tensors, checksums, limit, endpoint, as_json):
     """What a checkpoint holds, and what it lacks.
 
-    WHAT is a folder, a .safetensors file, hf://owner/name (then its headers are read, a few MB), or flash, pro, mini, bench,
-    tiny: then the same from the config alone. Reads headers only. Exit 1 if the checkpoint is not whole or does not fit its
-    config.
+    WHAT is a folder, a .safetensors file, hf://owner/name (then its headers are read, a few MB), or a config.json, flash, pro,
+    mini, bench or tiny: then the same from the config alone. Reads headers only. Exit 1 if the checkpoint is not whole or does
+    not fit its config.
     """
     report = _inspected(what, endpoint, limit)
     if checksums:
@@ -45,7 +45,8 @@ def _inspected(what, endpoint, limit):                  # -> the report
     if what in PRESETS and not Path(what).exists():
         return inspect_config(what, getattr(Config, what)())
     if "://" not in what:
-        return inspect_checkpoint(what)
+        is_config = Path(what).suffix == ".json" and not Path(what).is_dir()
+        return inspect_config(what, Config.load(what)) if is_config else inspect_checkpoint(what)
     from v4mini.weights.remote.release import open_release
 
     release = open_release(what, endpoint, limit, say=say_wait)

@@ -8,10 +8,10 @@ from v4mini import Refused
 from v4mini.cli.main import data_folder, main
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def lab(arguments):
-    """Open JupyterLab at lesson 00. Extra ARGUMENTS go to jupyter lab."""
+    """Open JupyterLab at lesson 00. ARGUMENTS go to jupyter lab, options too: v4mini lab --no-browser --port 9999."""
     import importlib.util
     import subprocess
 

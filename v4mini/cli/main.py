@@ -15,6 +15,10 @@ from v4mini import Refused, __version__
 class Plain(click.Group):
     """Turns refusals and warnings into one sentence on stderr."""
 
+    def main(self, *args, **kwargs):
+        forgiving_streams()
+        return super().main(*args, **kwargs)
+
     def invoke(self, context):
         before, warnings.showwarning = warnings.showwarning, _say_warning
         try:
@@ -34,6 +38,20 @@ class Plain(click.Group):
 
 def _say_warning(message, *_, **__):
     click.echo(f"v4mini: {message}", err=True)
+
+
+def forgiving_streams():
+    """What a terminal's encoding cannot show, or is no text on stdin, is replaced instead of raised; a closed stdin is empty."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (until the process ends)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def note(text):
+    """A line beside the answer: on stderr, so that stdout holds the answer alone."""
+    click.echo(text, err=True)
 
 
 def _fail(sentence):

@@ -29,15 +29,20 @@ class Bytes(click.ParamType):
         return round(float(found[1]) * UNITS[found[2].upper()])
 
 
-def streaming_options(command):
-    """--memory, --policy, --trace and --json of generate."""
+def memory_options(command):
+    """--memory and --policy of generate and chat."""
     for option in (
             click.option("--memory", type=Bytes(), help="Run within so much, e.g. 8GiB: weights are read as they are needed."),
             click.option("--policy", type=click.Choice(["known", "lru"]), default="known", show_default=True,
-                         help="With --memory: which experts stay."),
-            click.option("--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path),
-                         help="Record the routing in this file, for v4mini replay and the explorer.")):
+                         help="With --memory: which experts stay.")):
         command = option(command)
+    return command
+
+
+def streaming_options(command):
+    """--memory, --policy, --trace and --json of generate."""
+    command = click.option("--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path),
+                           help="Record the routing in this file, for v4mini replay and the explorer.")(memory_options(command))
     return json_option(command)
 
 

@@ -25,6 +25,7 @@ class Answer:
     read: int                                   # tokens of the prompt that had to be read
     kept: int                                   # tokens of the prompt that the cache held already
     said: int
+    markup: str = ""                            # of its calls, as the model wrote it
 
 
 class Conversation:
@@ -71,5 +72,5 @@ class Conversation:
             return
         message, fault = stream.message()
         said = len(stream.ids) - ended
-        self.answer = Answer(message, ended, fault, self.memory.read + 1, self.memory.kept, said)
+        self.answer = Answer(message, ended, fault, self.memory.read + 1, self.memory.kept, said, stream.markup)
         self.messages.append(message)

@@ -1,0 +1,184 @@
+"""Messages of several lines, conversations in files, tools: what a chat takes besides one line and one answer."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from v4mini.cli import main
+from v4mini.cli.chat_commands import questions
+from v4mini.text.chat import encode_chat
+from v4mini.text.conversation_file import from_file, to_file
+from v4mini.text.dsml import write_calls
+from v4mini.text.instructions import MINI
+
+MINI_FOLDER = Path(__file__).parents[2] / "data" / "mini"
+CALLS = [{"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": '{"city": "Paris"}'}}
+         for n, name in enumerate(("weather", "now"))]
+
+
+class Talk:
+    def __init__(self, *messages):
+        self.messages = list(messages)
+        self.settings = {"thinking": False, "effort": None, "drop_thinking": True, "instructions": MINI}
+
+
+def run(text, *arguments):
+    return CliRunner().invoke(main, ["chat", "--backend", "numpy", "-n", "3", *map(str, arguments)], input=text)
+
+
+def asked(*lines, talk=None):
+    return list(questions(talk or Talk(), lines))
+
+
+def test_messages_of_several_lines():
+    assert asked('"""def f(x):', "    return x", '"""', "", "one") == ["def f(x):\n    return x", "one"]
+    assert asked('"""one line"""', '"""', "a", "", 'b"""', '""" """') == ["one line", "a\n\nb"]
+    assert asked('"""', "/quit", "no end") == ["/quit\nno end"], "the end of all lines ends it"
+    assert asked("//etc", "/quit", "never") == ["/etc"]
+
+
+def test_all_of_stdin_as_one_message():
+    one = json.loads(run("def f(x):\n\n    return x\n", "--whole", "--json").stdout)
+    same = json.loads(run('"""def f(x):\n\n    return x\n\n"""\n', "--json").stdout)
+    assert one["read"] >= same["read"] and one["kept"] == 0 and run(" \n", "--whole").stdout == ""
+
+
+def test_a_conversation_goes_on_from_its_file_as_if_it_had_never_stopped(tmp_path):
+    path = tmp_path / "talk.json"
+    first = run(f"Hello\n/save {path}\nAgain\n", "--json", "--temperature", 0, "--system", "Be brief.").stdout.splitlines()
+    later = run(f"/load {path}\nAgain\n", "--json", "--temperature", 0).stdout
+    assert json.loads(later)["content"] == json.loads(first[1])["content"]
+    assert [m["role"] for m in json.loads(path.read_text())["messages"]] == ["system", "user", "assistant"]
+
+
+def test_saving_keeps_every_setting_and_message():
+    talk = Talk({"role": "system", "content": "s", "tools": [{"type": "function", "function": {"name": "now"}}]},
+                {"role": "user", "content": "日本 \u2028 \x1b[2J"}, {"role": "assistant", "content": "", "tool_calls": CALLS})
+    talk.settings |= {"thinking": True, "effort": "max", "drop_thinking": False}
+    other = Talk({"role": "user", "content": "gone"})
+    from_file(other, json.loads(to_file(talk)), "file")
+    assert (other.messages, other.settings) == (talk.messages, talk.settings)
+
+
+DAMAGED = {
+    "another format": ({"format": "2"}, "expected a conversation that /save wrote"),
+    "more fields": ({"more": 1}, "got the field 'more'"),
+    "no messages": ({"messages": None}, "expected a list of messages"),
+    "no role": ({"messages": [{}]}, "expected a dict whose role"),
+    "an order unknown": ({"messages": [{"role": "assistant", "content": "x"}]}, "expected a user before the assistant"),
+    "thinking is a word": ({"thinking": "yes"}, "expected true or false as thinking"),
+    "an effort of others": ({"thinking": True, "effort": "most"}, "expected an effort out of low, high, max"),
+    "an effort without thinking": ({"effort": "high"}, "beside thinking"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_file_is_refused_and_the_conversation_stays(what, tmp_path):
+    change, words = DAMAGED[what]
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps(json.loads(to_file(Talk({"role": "user", "content": "q"}))) | change))
+    talk = Talk({"role": "user", "content": "mine"})
+    before = to_file(talk)
+    assert asked(f"/load {path}", talk=talk) == [] and to_file(talk) == before
+    result = run(f"/load {path}\n")
+    assert words in result.stderr and result.exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["/load", "/save", "/load /nowhere/x.json", "/save /nowhere/x.json", "/save /dev/null",
+                                  "/load ."])
+def test_a_file_that_is_none_is_one_sentence(text):
+    result = run(f"{text}\nHello\n", "--json")
+    assert result.exit_code == 0 and "v4mini: " in result.stderr and len(result.stdout.splitlines()) == 1, "and the chat goes on"
+
+
+def test_results_of_tools_come_one_by_one_and_go_back_together():
+    talk = Talk({"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": CALLS})
+    (results,) = asked("/result 21 degrees", "/result noon", talk=talk)
+    assert results == [{"role": "tool", "content": text, "tool_call_id": f"call_{n}"}
+                       for n, text in enumerate(("21 degrees", "noon"))]
+    assert "<tool_result>21 degrees</tool_result>\n\n<tool_result>noon" in encode_chat(talk.messages + results).text
+    assert asked("/result of nothing", talk=Talk()) == []
+
+
+def test_tools_are_told_to_the_model_and_calls_are_shown_apart(tmp_path, monkeypatch):
+    from v4mini.text.marks import to_ids
+    from v4mini.text.tokenizer import Tokenizer
+
+    def scripted(model, ids, max_new_tokens, **_):
+        yield from to_ids("Looking.\n\n" + write_calls(CALLS), Tokenizer.load(MINI_FOLDER))
+    monkeypatch.setattr("v4mini.generate", scripted)
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": [{"type": "function", "function": {"name": "weather"}}]}))
+    result = run("What weather?\n", "--tools", tmp_path / "tools.json", "-n", 500)
+    assert result.stdout == "Looking.\n" and 'call weather {"city": "Paris"}' in result.stderr and "DSML" not in result.output
+    (message,) = map(json.loads, run("q\n", "--json", "-n", 500).stdout.splitlines())
+    assert [call["function"] for call in message["tool_calls"]] == [call["function"] for call in CALLS] and message["fault"] == ""
+
+
+def test_wrong_tools_are_one_sentence(tmp_path):
+    (tmp_path / "tools.json").write_text('{"tools": [{"name": "weather"}]}')
+    result = run("", "--tools", tmp_path / "tools.json")
+    assert result.exit_code == 2 and "tools: expected" in result.stderr
+
+
+def test_a_chat_streams_a_model_that_is_larger_than_its_memory():
+    streamed, whole = (run("Hello\n", "--temperature", 0, *more) for more in (("--memory", "1GiB"), ()))
+    assert streamed.stdout == whole.stdout and "[memory: peak" in streamed.stderr and "[memory" not in whole.stderr
+    assert run("Hello\n", "--memory", "1").exit_code == 2
+
+
+def test_an_error_ends_the_turn_and_not_the_conversation(monkeypatch):
+    from v4mini.inference.generate import generate
+
+    broken = iter([MemoryError(), OSError(5, "Input/output error"), FloatingPointError("not finite"), None])
+
+    def sometimes(*arguments, **more):
+        error = next(broken)
+        if error is not None:
+            raise error
+        return generate(*arguments, **more)
+    monkeypatch.setattr("v4mini.generate", sometimes)
+    result = run("a\nb\nc\nd\n", "--json")
+    assert result.exit_code == 2 and len(result.stdout.splitlines()) == 1
+    assert [words in result.stderr for words in ("MemoryError", "Input/output error", "not finite")] == [True] * 3
+
+
+def chat(stdin, **more):
+    code = "from v4mini.cli import main; main(['chat', '--backend', 'numpy', '-n', '2', '--json'])"
+    return subprocess.run([sys.executable, "-c", code], stdin=stdin, capture_output=True, **more)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a file descriptor before the command starts")
+def test_a_closed_stdin_is_an_empty_one():
+    result = chat(None, preexec_fn=lambda: os.close(0))
+    assert result.returncode == 0 and result.stdout == b"" and b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_bytes_that_are_no_text_are_replaced(tmp_path, encoding):
+    (tmp_path / "in").write_bytes(b"caf\xe9 \xff\x81\nhello\n")
+    with open(tmp_path / "in", "rb") as stdin:
+        result = chat(stdin, env=os.environ | {"PYTHONIOENCODING": encoding})
+    assert result.returncode == 0 and b"Traceback" not in result.stderr and len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437"])           # click takes "ascii" for a mistake and writes UTF-8
+def test_what_the_terminal_cannot_show_is_replaced(encoding):
+    shown, whole = (subprocess.run([sys.executable, "-m", "v4mini", "tour"], capture_output=True,
+                                   env=os.environ | {"PYTHONIOENCODING": name}) for name in (encoding, "utf-8"))
+    assert shown.returncode == 0 and shown.stderr == b""
+    assert len(shown.stdout.decode(encoding)) == len(whole.stdout.decode()) and "?need" in shown.stdout.decode(encoding)
+
+
+def test_odd_words_of_a_file_do_nothing_to_the_terminal(monkeypatch):
+    import contextlib
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("v4mini.weights.store.open_store",
+                        lambda path: contextlib.nullcontext(SimpleNamespace(metadata={"weights": "\x1b[2J" + "x" * 999})))
+    stderr = run("").stderr
+    assert "⟨1b⟩[2J" in stderr and "\x1b" not in stderr and len(stderr) < 400
