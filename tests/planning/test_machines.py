@@ -39,7 +39,7 @@ def test_what_a_machine_lacks_runs_in_the_next_wider_format(machines):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("h20", "no row is called 'h20'. Did you mean h200"), ("h200x0", "expected 1 to 100,000 of h200, got 0"),
+    ("h2000", "no row is called 'h2000'. Did you mean h200"), ("h200x0", "expected 1 to 100,000 of h200, got 0"),
     ("h200x999999", "expected 1 to 100,000"), ("x8", "no row"), ("", "no row is called ''"),
     ("laptop", "or laptop-16gb"), ("quantum", "v4mini plan --list")])
 def test_an_unknown_machine_is_refused_with_the_nearest(machines, name, words):
@@ -85,3 +85,20 @@ def test_published_runs_name_machines_models_and_weights_that_exist(machines):
     for run in runs:
         assert run["machine"] in machines and run["weights"] in WEIGHTS and planned_model(run["model"])
         assert run["count"] <= machines[run["machine"]].most
+
+
+@pytest.mark.parametrize("name", ["rtx-3090", "rtx-4090", "rtx-5090", "a100", "h20", "epyc-9005", "epyc-9004", "threadripper-pro",
+                                  "mac-studio-m3-ultra", "mac-studio-m5-ultra", "strix-halo"])
+def test_what_people_have_at_home_or_are_lent_has_a_row(machines, name):
+    machine = machines[name]
+    assert machine.source and machine.date.year >= 2021 and machine.sure in ("official", "secondary", "derived")
+    assert (machine.host == "same") == name.startswith(("epyc", "threadripper", "mac", "strix"))
+
+
+def test_every_row_of_our_tables_says_how_sure_it_is():
+    import json
+
+    for file in ("machines", "prices", "claims"):
+        for table, rows in json.loads((DATA / f"{file}.json").read_text(encoding="utf-8")).items():
+            if table != "about":
+                assert [row for row in rows if row.get("sure", row.get("kind")) in (None, "not said")] == [], (file, table)

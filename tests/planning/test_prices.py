@@ -9,7 +9,7 @@ from v4mini.shapes import Refused
 
 from .conftest import DATA
 
-LAUNCH, NOW = date(2026, 4, 24), date(2026, 11, 23)
+LAUNCH, NOW = date(2026, 4, 24), date(2026, 11, 29)
 ROW = {"model": "mine", "name": "Mine", "from": "2026-01-01", "cache_hit": 1, "cache_miss": 2, "output": 3, "kind": "secondary",
        "source": "me", "date": "2026-01-01"}
 

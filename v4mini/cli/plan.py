@@ -10,6 +10,7 @@ import click
 
 from v4mini import Refused
 from v4mini.cli.main import data_folder, json_option, main
+from v4mini.cli.streaming import Bytes
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
 AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([KkMm]?)\s*")
@@ -44,32 +45,42 @@ def files_option(name):
 @click.option("--weights", "stored", default="released", show_default=True, help="released, fp8, w8a8, w4a8, bf16 or q2.")
 @click.option("--cache", "storage", default="released", show_default=True, help="released, bfloat16 or float32.")
 @click.option("--mtp", is_flag=True, help="Load the block for drafts as well.")
+@click.option("--disk", default="5GB/s", show_default=True, type=Bytes(),
+              help="Where it does not fit: bytes a second of the disk, in reads as large as an expert.")
+@click.option("--host-memory", default="128GB", show_default=True, type=Bytes(), help="And the memory of a GPU's host.")
+@click.option("--host-rate", default="80GB/s", show_default=True, type=Bytes(), help="And its bytes a second.")
 @files_option("machines")
 @click.option("--headlines", "only", flag_value="headlines",
               help="The published ratios, each from its own accounting; exit 1 if one fails.")
 @click.option("--runs", "only", flag_value="runs", help="Published speeds beside what the roofline allows.")
+@click.option("--growth", "only", flag_value="growth", help="Bytes that a token of context adds: V3.2, V4, 0731 and V4.1.")
 @click.option("--list", "only", flag_value="list", help="All machines, with their sources.")
 @json_option
-def plan(model, context, batch, machine, stored, storage, mtp, machines_files, only, as_json):
+def plan(model, context, batch, machine, stored, storage, mtp, disk, host_memory, host_rate, machines_files, only, as_json):
     """Can I run it? Bytes, FLOPs and the least time, for a model, a context and a machine.
 
     \b
     v4mini plan --model flash --context 1M --machine h200x4
     v4mini plan --model flash --context 128K --machine macbook-pro-m5-max --weights q2
+    v4mini plan --model flash --machine rtx-4090 --host-memory 256GB
     v4mini plan --headlines
+
+    --json gives one object: parameters, weights by format, caches and needed in bytes; flops of a token by context; machine:
+    what is free, the longest text, prefill and step with seconds, FLOPs and bytes read, or offloaded where it does not fit, by
+    place; nearest: the least machines that hold it. With --headlines, --runs, --growth or --list: those rows, sources included.
     """
     from v4mini.planning import plan as planning
     from v4mini.planning.machines import find_machine, read_machines
     from v4mini.planning.models import planned_model
 
-    if only == "headlines":
-        return _headlines(as_json)
+    if only in ("headlines", "growth"):
+        return (_headlines if only == "headlines" else _growth)(as_json)
     paths = (data_folder() / "machines.json", *machines_files)
     machines = read_machines(*paths)
     if only:
         return (_runs if only == "runs" else _list)(machines, paths, as_json)
     report = planning.plan(planned_model(model), context, batch, find_machine(machines, machine) if machine else None,
-                           machines, stored, storage, mtp)
+                           machines, stored, storage, mtp, planning.Beside(disk, host_memory, host_rate))
     if as_json:
         return click.echo(json.dumps(report, indent=1))
     for paragraph in _plan(report):
@@ -126,6 +137,8 @@ def _machine(found, report):                            # yields paragraphs
         yield (f"Longest text that fits (batch {report['batch']}): {found['longest']:,} tokens"
                f"{', the most it was made for' * (found['longest'] == report['longest_made_for'])}. "
                f"Sequences of {report['context']:,} tokens that fit in a batch: {found['max_batch']:,}.")
+    if "offloaded" in found:
+        yield _offloaded(found["offloaded"])
     rows = [[name, _seconds(row["seconds"]), _seconds(row["compute_seconds"]), _seconds(row["read_seconds"]), row["binds"],
              f"{row['tokens_per_second']:,.0f}"]
             for name, row in (("read one such text", found["prefill"]), (f"a new token, batch {report['batch']}", found["step"]))]
@@ -134,8 +147,35 @@ def _machine(found, report):                            # yields paragraphs
            + "\nA bound, not a forecast: v4mini plan --runs shows what published runs reach of it.")
     instead = [f"{ARITHMETIC[wanted]} runs as {ARITHMETIC[real]}"
                for wanted, real in found["arithmetic"].items() if wanted != real]
-    yield f"Source: {found['source']}, {found['date']}" + (f"; {found['note']}" if found["note"] else "") + \
+    yield f"Source ({found['sure']}): {found['source']}, {found['date']}" + (f"; {found['note']}" if found["note"] else "") + \
         (f"\nFormats without a unit of their own there: {', '.join(instead)}." if instead else "")
+
+
+WAYS = {"streamed": "v4mini generate --memory: weights from the disk as they are needed",
+        "gpu and host": "dense weights and cache on the GPU, experts there and in the host's memory"}
+
+
+def _offloaded(ways):
+    rows = [[WAYS[way["way"]], _seconds(way["seconds"]) if way["cache_fits"] else "the cache is too large",
+             ", ".join(f"{human_bytes(size)} {place}" for place, size in way["read"].items() if size),
+             f"{sum(way['experts_held'].values()):.0%}"] for way in ways]
+    rates = ", ".join(f"{place} {human_bytes(rate)}/s" for place, rate in ways[-1]["rates"].items())
+    return ("What can be done all the same, one text:\n"
+            + text_table(["how", "a token", "reads for it, from", "experts in memory"], rows)
+            + f"\n{rates}; reads one after the other, experts chosen evenly, computing not counted. "
+            "Others: --disk, --host-memory, --host-rate.")
+
+
+def _growth(as_json):
+    from v4mini.planning.growth import growths
+
+    found = growths()
+    if as_json:
+        return click.echo(json.dumps([{**vars(one), "bytes": float(one.bytes)} for one in found], indent=1))
+    click.echo(text_table(["model", "bytes a token", "2^20 tokens", "sure", "accounting"],
+                          [[one.model, f"{float(one.bytes):,.2f}".removesuffix(".00"), human_bytes(one.bytes * 2**20), one.sure,
+                            one.accounting] for one in found]))
+    return click.echo("\nRows and index keys as released; what does not grow (windows, rings, unfinished blocks) is not in it.")
 
 
 def _seconds(value):                                    # -> "1.25 s", "3.1 ms"
@@ -192,6 +232,6 @@ def _list(machines, paths, as_json):
         return click.echo(json.dumps(rows, indent=1))
     shown = [[row["name"], row["devices"], f"{row['memory_gb']:g}", f"{row['bandwidth_gb_s']:g}",
               *(f"{row[key]:g}" if row[key] else "" for key in ("bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops", "watts")),
-              str(row["date"]), row["source"][:60]] for row in rows]
-    header = ["name", "devices", "GB each", "GB/s each", "BF16", "FP8", "INT8", "FP4", "watts", "as of", "source"]
+              str(row["date"]), row["sure"], row["source"][:60]] for row in rows]
+    header = ["name", "devices", "GB each", "GB/s each", "BF16", "FP8", "INT8", "FP4", "watts", "as of", "sure", "source"]
     return click.echo(text_table(header, shown) + "\n\nDense TFLOP/s per device, watts of the row. --machines FILE adds rows.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from v4mini.planning.cost import Workload, price_history
+from v4mini.planning.growth import growths
 from v4mini.planning.headlines import GB, GIB, MILLION, cache_total, fp8_equivalent
 from v4mini.planning.machines import find_machine
 from v4mini.planning.models import planned_model
@@ -179,7 +180,21 @@ def steady(row, tools):
                    {"loss_percent": loss, "batch": batch, "crowded_times": crowded})
 
 
-CHECKS = {check.__name__: check for check in (parameters, memory, shares, of_gqa, price, cheaper, promised, fits, steady)}
+def bytes_a_token(row, tools):
+    """Bytes that a token adds to a cache, and how many times more another model needs."""
+    ask = row["with"]
+    found = {"v3.2": 0, "flash": 1, "pro": 2, "0731": 3, "v4.1": 4}
+    rows = growths()
+    model, other = rows[found[ask["model"]]], rows[found[ask["against"]]]
+    times = float(other.bytes / model.bytes)
+    holds = model.bytes == ask["bytes"] and _near(times, ask["times"], 2)
+    says = (f"{float(model.bytes):,.2f} bytes: {model.accounting}. {other.model}: {float(other.bytes):,.2f}, "
+            f"{times:.2f} times as many.")
+    return Finding("supported" if holds else "refuted", says, {"bytes": float(model.bytes), "times": times})
+
+
+CHECKS = {check.__name__: check for check in (parameters, memory, shares, of_gqa, price, cheaper, promised, fits, steady,
+                                            bytes_a_token)}
 
 
 def run_check(row, tools):                              # -> Finding

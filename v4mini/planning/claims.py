@@ -5,13 +5,13 @@ Not here: the computations (checks.py), the rows (whoever calls names the files)
 """
 
 from v4mini.planning.checks import VERDICTS, Finding, run_check
-from v4mini.planning.tables import Field, read_table
+from v4mini.planning.tables import SOURCED, Field, read_table
 from v4mini.shapes import Refused
 
 CLAIM = {
     "name": Field("text"), "claim": Field("text"), "by": Field("text"), "said": Field("day"),
     "check": Field("text", ""), "with": Field("object", {}), "verdict": Field("choice", "", choices=VERDICTS),
-    "finding": Field("text", ""), "source": Field("text"), "date": Field("day"), "note": Field("text", "")}
+    "finding": Field("text", ""), **SOURCED}
 
 
 def read_claims(*paths):                                # -> [row]
@@ -30,4 +30,5 @@ def judged(rows, tools):                                # yields dict per claim:
         found = run_check(row, tools) if row["check"] else Finding(row["verdict"], row["finding"], {})
         yield {"name": row["name"], "claim": row["claim"], "by": row["by"], "said": row["said"].isoformat(),
                "verdict": found.verdict, "finding": found.says, "computed": bool(row["check"]), "numbers": found.numbers,
-               "source": row["source"], "date": row["date"].isoformat(), "note": row["note"]}
+               "source": row["source"], "date": row["date"].isoformat(), "note": row["note"],
+               "sure": row["sure"]}

@@ -26,7 +26,7 @@ MACHINE = {
     "bf16_tflops": Field("number", **_positive), "fp8_tflops": Field("number", 0.0, **_positive),
     "int8_tops": Field("number", 0.0, **_positive), "fp4_tflops": Field("number", 0.0, **_positive),
     "usable": Field("number", 0.9, least=0, most=1, above=True), "watts": Field("number", 0.0, least=0),
-    "most": Field("whole", 1, least=1), **SOURCED}
+    "most": Field("whole", 1, least=1), "host": Field("choice", "apart", choices=("same", "apart")), **SOURCED}
 RUN = {
     "model": Field("text"), "machine": Field("text"), "count": Field("whole", 1, least=1), "weights": Field("text", "released"),
     "what": Field("choice", choices=("decode", "prefill", "serve")), "batch": Field("whole", 1, least=1),
@@ -51,9 +51,11 @@ class Machine:
     usable: float               # share of the memory that weights and caches may take
     watts: float                # of the whole row at full load; 0: not known
     most: int                   # how many of the row one would sensibly join
+    host: str                   # "same": its memory is the processor's own; "apart": a host's memory lies beside it
     source: str
     date: date
     note: str
+    sure: str                   # one of tables.SURE
     count: int = 1              # rows side by side
 
     @property

@@ -3,9 +3,12 @@
 Not here: the formulas (storage.py, memory.py, flops.py, roofline.py), printing (cli/plan.py).
 """
 
+from dataclasses import dataclass
+
 from v4mini.planning.machines import find_machine, smallest_that_fit
 from v4mini.planning.memory import STORAGES
 from v4mini.planning.models import V4Model
+from v4mini.planning.offload import gpu_and_host, streamed
 from v4mini.planning.roofline import prefill_bound, request_seconds, step_bound
 from v4mini.planning.storage import EXPERTS, WEIGHTS, format_bytes
 from v4mini.shapes import Refused
@@ -14,8 +17,11 @@ CONTEXTS = (4096, 32768, 131072, 524288, 1048576)
 SHOWN = 3                       # machines that would do
 
 
-def plan(model, context, batch=1, machine=None, machines=None, stored="released", storage="released", mtp=False):
-    """The whole report. machine: None leaves out what needs one; machines: {name: Machine}, to look for others in."""
+def plan(model, context, batch=1, machine=None, machines=None, stored="released", storage="released", mtp=False, beside=None):
+    """The whole report. machine: None leaves out what needs one; machines: {name: Machine}, to look for others in.
+
+    beside: Beside, what lies beside the machine's memory where the model does not fit into it.
+    """
     for name, value in (("context", context), ("batch", batch)):
         if type(value) is not int or value < 1:
             raise Refused(f"{name}: expected a whole number of at least 1, got {value!r}. Say how much is to be held.")
@@ -28,6 +34,8 @@ def plan(model, context, batch=1, machine=None, machines=None, stored="released"
     report["needed"] = needed(model, context, batch, stored, storage, mtp)
     if machine is not None:
         report["machine"] = on_machine(model, context, batch, machine, stored, storage, mtp)
+        if not report["machine"]["fits"]:
+            report["machine"]["offloaded"] = offloaded(model, context, machine, beside or Beside(), stored, storage)
     if machines is not None:
         others = smallest(machines, report["needed"], machine)
         report["nearest"] = [described(found, report["needed"]) for found in others[:SHOWN]]
@@ -96,12 +104,33 @@ def on_machine(model, context, batch, machine, stored, storage, mtp=False):     
     return found
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a machine has beside its memory. The defaults are an ordinary desktop's: DDR5 on two channels, one NVMe disk."""
+
+    disk_rate: float = 5e9      # bytes/s, in reads as large as an expert
+    host_memory: float = 128e9  # bytes, where a host's memory lies apart from the row's
+    host_rate: float = 80e9     # bytes/s
+
+
+def offloaded(model, context, machine, beside, stored="released", storage="released"):     # -> [dict], one text
+    """What can be done all the same: streamed from the disk; on a GPU also experts in the host's memory."""
+    apart = machine.host == "apart"
+    memory, rate = (beside.host_memory, beside.host_rate) if apart else (machine.memory, machine.bandwidth)
+    rows = [{"way": "streamed", **streamed(model, memory, rate, beside.disk_rate, context, stored, storage)}]
+    if apart:
+        rows.append({"way": "gpu and host", **gpu_and_host(model, (machine.room, machine.bandwidth),
+                                                           (beside.host_memory, beside.host_rate), beside.disk_rate, context,
+                                                           stored, storage)})
+    return rows
+
+
 def described(machine, needs):                          # -> dict of plain values
     """A machine beside what is needed: spare is negative where it does not fit."""
     return {"name": machine.label, "title": machine.title, "devices": machine.devices * machine.count,
             "memory": machine.memory, "usable": machine.usable, "room": machine.room, "bandwidth": machine.bandwidth,
             "spare": machine.room - needs, "fits": machine.room >= needs, "source": machine.source,
-            "date": machine.date.isoformat(), "note": machine.note}
+            "date": machine.date.isoformat(), "sure": machine.sure, "note": machine.note}
 
 
 def smallest(machines, needs, machine=None):            # -> [Machine], least memory first

@@ -60,7 +60,11 @@ class Field:
         return day(value)
 
 
-SOURCED = {"source": Field("text"), "date": Field("day"), "note": Field("text", "")}        # every row's
+# How sure a figure is: the maker's or provider's own; restated by others; computed from other figures; published by whoever
+# measured it, and not repeated; chosen here.
+SURE = ("official", "secondary", "derived", "claimed", "example", "not said")
+SOURCED = {"source": Field("text"), "date": Field("day"), "note": Field("text", ""),       # every row's
+           "sure": Field("choice", "not said", choices=SURE)}
 
 
 def day(text):                                          # "2026-04-24" -> date; raises ValueError
