@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from v4mini.cli import main
 from v4mini.cli.chat_commands import questions
 from v4mini.text.chat import encode_chat
-from v4mini.text.conversation_file import from_file, to_file
+from v4mini.text.conversation_file import file_text, from_file
 from v4mini.text.dsml import write_calls
 from v4mini.text.instructions import MINI
 
@@ -61,7 +61,7 @@ def test_saving_keeps_every_setting_and_message():
                 {"role": "user", "content": "日本 \u2028 \x1b[2J"}, {"role": "assistant", "content": "", "tool_calls": CALLS})
     talk.settings |= {"thinking": True, "effort": "max", "drop_thinking": False}
     other = Talk({"role": "user", "content": "gone"})
-    from_file(other, json.loads(to_file(talk)), "file")
+    from_file(other, json.loads(file_text(talk)), "file")
     assert (other.messages, other.settings) == (talk.messages, talk.settings)
 
 
@@ -81,10 +81,10 @@ DAMAGED = {
 def test_a_damaged_file_is_refused_and_the_conversation_stays(what, tmp_path):
     change, words = DAMAGED[what]
     path = tmp_path / "talk.json"
-    path.write_text(json.dumps(json.loads(to_file(Talk({"role": "user", "content": "q"}))) | change))
+    path.write_text(json.dumps(json.loads(file_text(Talk({"role": "user", "content": "q"}))) | change))
     talk = Talk({"role": "user", "content": "mine"})
-    before = to_file(talk)
-    assert asked(f"/load {path}", talk=talk) == [] and to_file(talk) == before
+    before = file_text(talk)
+    assert asked(f"/load {path}", talk=talk) == [] and file_text(talk) == before
     result = run(f"/load {path}\n")
     assert words in result.stderr and result.exit_code == 0
 

@@ -96,10 +96,10 @@ class Commands:
         return note("Set. What was said so far stays, and is read again.")
 
     def save(self, name):
-        from v4mini.text.conversation_file import to_file
+        from v4mini.text.conversation_file import file_text
         from v4mini.writing import write_whole
 
-        write_whole(_expect_name("/save", name), to_file(self.talk))
+        write_whole(_expect_name("/save", name), file_text(self.talk))
         note(f"{printable(name)}: {len(self.talk.messages)} messages saved. /load goes on with them.")
 
     def load(self, name):

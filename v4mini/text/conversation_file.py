@@ -14,7 +14,7 @@ FORMAT = "v4mini conversation 1"
 FIELDS = ("format", "thinking", "effort", "drop_thinking", "messages")
 
 
-def to_file(talk):                              # Conversation -> text
+def file_text(talk):                              # Conversation -> text
     """What is needed to go on with it later, with the same model or another."""
     settings = {name: talk.settings[name] for name in ("thinking", "effort", "drop_thinking")}
     return json.dumps({"format": FORMAT, **settings, "messages": talk.messages}, ensure_ascii=False, indent=1) + "\n"
