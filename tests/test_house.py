@@ -23,7 +23,9 @@ MODULES = sorted(path for top in ("v4mini", "accel") for path in (ROOT / top).rg
 
 def room_of(path):                                      # v4mini/ops/rope.py -> ops
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return "accel" if parts[0] == "accel" else parts[1]
+    if parts[0] == "accel":                             # its command line belongs to the front, as v4mini's does
+        return "cli" if {"cli", "__main__"} & set(parts) else "accel"
+    return parts[1]
 
 
 def imported_rooms(tree):

@@ -1,0 +1,7 @@
+"""`python -m accel`. Not here: the commands (cli/)."""
+
+from accel.cli import check, doctor, plan, selftest  # noqa: F401
+from accel.cli.front import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m accel")

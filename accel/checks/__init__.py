@@ -1,0 +1,12 @@
+"""What can be proven of the kernels without the machines they are for, and the record of what was.
+
+    cases.py         inputs, launch grids and NumPy answers of every kernel, at a tiny size and at Flash's
+    interpreter.py   numbers in Triton's interpreter                        environment: torch, triton
+    nvidia.py        compiled ahead of time for sm_90a and sm_100a          environment: torch, triton
+    ascend.py        numbers of Triton-Ascend's lowered code on this CPU, and its compilation for three chips
+                                                                            environment: triton-ascend, ascendnpu-ir; no triton
+    planted.py       known mistakes, which each of these must notice
+    evidence.py      what ran where, on which source, with which versions
+
+Not here: the kernels; speed.
+"""

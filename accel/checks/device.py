@@ -1,0 +1,97 @@
+"""Every kernel on the device of this machine: numbers and times, launched as the engine launches them.
+
+Not here: what a machine without a device can prove (interpreter.py, nvidia.py, ascend.py).
+"""
+
+import statistics
+import time
+
+import ml_dtypes
+import numpy as np
+
+from accel.checks import cases
+from accel.checks.finding import Finding, kernel_function, too_large
+from v4mini.shapes import Refused
+
+LAUNCH = ("num_warps", "num_stages")
+RUNS = (("tiny", np.float32), ("flash", ml_dtypes.bfloat16))
+TIMED = 20
+
+
+def find():                                             # -> (device name for torch, target, versions, machine)
+    """The accelerator of this machine. Refused, with what to install, where there is none that a tile table is for."""
+    import torch
+    import triton
+
+    device = torch.accelerator.current_accelerator(check_available=True) if hasattr(torch, "accelerator") else None
+    if device is None:
+        raise Refused("selftest: expected a GPU or an NPU that torch sees, got none. `python -m accel doctor` says what is "
+                      "missing; `python -m accel check` proves what a machine without one can.")
+    module = torch.get_device_module(device)
+    name = module.get_device_name(0)
+    versions = {"torch": torch.__version__, "triton": getattr(triton, "__version__", "?"), "numpy": np.__version__}
+    if device.type == "cuda":
+        versions["cuda"] = str(torch.version.cuda)
+    capability = module.get_device_capability(0) if device.type == "cuda" else None
+    return device.type, target_of(device.type, name, capability), versions, name
+
+
+def target_of(kind, name, capability=None):             # "cuda", "NVIDIA H200", (9, 0) -> "sm_90a"
+    """Which tile table a device takes."""
+    if kind == "cuda" and capability in ((9, 0), (10, 0)):
+        return {9: "sm_90a", 10: "sm_100a"}[capability[0]]
+    if kind == "npu":
+        for begin, target in (("Ascend910B", "ascend910b"), ("Ascend910_93", "ascend910c"), ("Ascend950", "ascend950")):
+            if name.startswith(begin):
+                return target
+    raise Refused(f"{name}: expected a device with a tile table (compute capability 9.0 or 10.0, Ascend 910B, 910C, 950), got "
+                  f"another{f', of capability {capability}' if capability else ''}. Try adding a table to accel/tiles.toml.")
+
+
+def tensors_of(case, device):                           # -> {argument: tensor on the device}
+    """bfloat16 goes over as bits: NumPy has no such dtype of its own."""
+    import torch
+
+    def there(array):
+        if array.dtype.name == "bfloat16":
+            return torch.from_numpy(array.view(np.int16).copy()).to(device).view(torch.bfloat16)
+        return torch.from_numpy(np.array(array)).to(device)
+    return {name: there(array) for name, array in case.arrays.items()}
+
+
+def arrays_of(tensors):                                 # -> {argument: array}
+    """Back on the host, bfloat16 as float32."""
+    import torch
+
+    return {name: (t.float() if t.dtype == torch.bfloat16 else t).cpu().numpy() for name, t in tensors.items()}
+
+
+def check(name, target, device, function=kernel_function, runs=RUNS, timed=TIMED):      # -> Finding
+    """Numbers of a case on the device in each run, and the median time of a launch in the last."""
+    import torch
+
+    numbers, problem = {}, ""
+    for size, dtype in runs:
+        case = cases.case_for(name, size, target, dtype, upcast=device == "cpu")
+        options = {k: v for k, v in cases.tile_of(case.kernel, target).items() if k in LAUNCH}
+        fn, tensors = function(case.kernel), tensors_of(case, device)
+        arguments = {**tensors, **case.scalars, **case.constants, **options}
+        fn[case.grid](**arguments)
+        error = cases.largest_error(arrays_of(tensors), case)
+        numbers[f"{size} {dtype.__name__}"] = {"error": error}
+        problem = problem or too_large(size, dtype, error)
+    if timed:
+        wait = torch.get_device_module(device).synchronize if device != "cpu" else (lambda: None)
+        numbers["microseconds"] = _median_us(lambda: fn[case.grid](**arguments), wait, timed)
+    return Finding(name, case.kernel, target, "unrun" if problem else "measured", problem, numbers)
+
+
+def _median_us(launch, wait, timed):
+    times = []
+    for _ in range(timed):
+        wait()
+        start = time.perf_counter()
+        launch()
+        wait()
+        times.append(time.perf_counter() - start)
+    return round(1e6 * statistics.median(times), 1)

@@ -1,0 +1,1 @@
+"""`python -m accel`: doctor, plan, check, selftest, evidence, bench. Not here: what they do (checks/)."""

@@ -1,0 +1,75 @@
+"""plan: what is proven of each operation on each chip; evidence: the record itself. Not here: its form (checks/evidence.py)."""
+
+import json
+from pathlib import Path
+
+import click
+
+from accel.checks import evidence
+from accel.checks.cases import CASES
+from accel.checks.finding import MEANING
+from accel.cli.front import evidence_option, json_option, main
+from accel.tiles import TARGETS
+
+
+@main.command()
+@evidence_option
+@json_option
+def plan(evidence_file, as_json):
+    """What is proven of each operation on each chip, and what is not.
+
+    Labels come from the record that `check --record` and `evidence add` write. Where a kernel's code or tile has changed since,
+    the label is stale.
+    """
+    rows = evidence.read(evidence_file) if evidence_file.exists() else []
+    labels = evidence.labels(rows)
+    if as_json:
+        click.echo(json.dumps({"labels": labels, "meaning": MEANING}, indent=1))
+        return
+    click.echo(f"{'':22}" + "".join(f"{target:16}" for target in TARGETS))
+    for case, by_target in labels.items():
+        click.echo(f"{case:22}" + "".join(f"{by_target[target]:16}" for target in TARGETS).rstrip())
+    used = {label for by_target in labels.values() for label in by_target.values()}
+    click.echo("")
+    for level, meaning in MEANING.items():
+        if level in used:
+            click.echo(f"{level}: {meaning}")
+    chips = ", ".join(_on_a_chip(labels))
+    click.echo(f"Measured on: {chips}." if chips else "None of this ran on a GPU or an NPU.")
+
+
+def _on_a_chip(labels):                                 # -> targets other than the interpreter with a measured row
+    return [target for target in TARGETS if target != "interpreter" and any(labels[case][target] == "measured" for case in CASES)]
+
+
+@main.group("evidence")
+def evidence_group():
+    """The record of what was proven: show it, or take in a file that selftest wrote on another machine."""
+
+
+@evidence_group.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@evidence_option
+@json_option
+def add(file, evidence_file, as_json):
+    """Take in FILE, which `python -m accel selftest` wrote on a machine with a GPU or an NPU.
+
+    Refused if a row was altered since, or if the kernels there were others than these.
+    """
+    taken = evidence.add(file, evidence_file)
+    click.echo(json.dumps({"rows": taken}) if as_json else f"{taken} rows of {file} are in the record now.")
+
+
+@evidence_group.command()
+@evidence_option
+@json_option
+def show(evidence_file, as_json):
+    """Every row: what ran where, when, with which versions, and what came of it."""
+    rows = evidence.read(evidence_file) if evidence_file.exists() else []
+    if as_json:
+        click.echo(json.dumps([{**row, "stale": evidence.is_stale(row)} for row in rows], indent=1))
+        return
+    for row in rows:
+        versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
+        stale = "stale: was " if evidence.is_stale(row) else ""
+        click.echo(f"{row['case']:22} {row['target']:12} {stale}{row['level']}, {row['date']}, {versions}; {row['machine']}")

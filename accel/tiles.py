@@ -1,0 +1,32 @@
+"""The tile of a kernel on a chip, out of tiles.toml. Not here: how tiles were found (the remarks in that file)."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from v4mini.shapes import Refused
+
+TARGETS = ("interpreter", "sm_90a", "sm_100a", "ascend910b", "ascend910c", "ascend950")
+
+
+@cache
+def _table():
+    with open(Path(__file__).with_name("tiles.toml"), "rb") as file:
+        return tomllib.load(file)
+
+
+def tile_of(kernel, target):                            # "index.select_topk", "sm_90a" -> {"BS": 1024, "num_warps": 4, ...}
+    """Block sizes of one kernel on one target; on NVIDIA also warps and stages. Refused for a target without a table."""
+    if target not in TARGETS:
+        raise Refused(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+    return dict(_table()[target][kernel.split(".")[1]])
+
+
+def power_of_two(n, least=16):                          # the smallest power of two >= n; a product on tensor cores wants 16
+    """What a size is filled up to."""
+    return max(least, 1 << (n - 1).bit_length())
+
+
+def divisor(n, most):                                   # the largest power of two <= most that divides n
+    """A block that leaves no rest."""
+    return min(n & -n, most)

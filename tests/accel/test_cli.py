@@ -1,0 +1,44 @@
+"""`python -m accel` from the outside: helps, tables, refusals."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from accel.checks.cases import CASES
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([sys.executable, "-m", "accel", *arguments], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "evidence", "evidence add", "evidence show"])
+def test_every_command_has_help(command):
+    assert "--help" in run(*command.split(), "--help").stdout
+
+
+def test_plan_shows_every_operation(tmp_path):
+    labels = json.loads(run("plan", "--json").stdout)["labels"]
+    assert list(labels) == list(CASES)
+    text = run("plan").stdout
+    assert all(case in text for case in CASES)
+    nothing = json.loads(run("plan", "--evidence", str(tmp_path / "none.json"), "--json").stdout)["labels"]
+    assert {label for row in nothing.values() for label in row.values()} == {"unrun"}
+
+
+def test_doctor_says_what_to_try():
+    rows = json.loads(run("doctor", "--json").stdout)
+    assert {"torch", "triton", "CUDA device", "Ascend device", "CANN"} <= set(rows)
+    assert all(row["is_ready"] or row["try"] for row in rows.values())
+
+
+def test_targets_of_two_families_are_refused():
+    assert "one family" in run("check", "--target", "sm_90a", "--target", "ascend910b", code=2).stderr
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    (tmp_path / "f.json").write_text("{}")
+    assert "another form" in run("evidence", "add", str(tmp_path / "f.json"), code=2).stderr
