@@ -21,6 +21,7 @@ from accel.checks import cases
 from accel.checks.finding import Finding, kernel_function, too_large
 from accel.checks.nvidia import signature
 from v4mini.shapes import Refused
+from v4mini.writing import write_whole
 
 CHIPS = {"ascend910b": ("Ascend910B3", "bishengir-compile"), "ascend910c": ("Ascend910_9392", "bishengir-compile"),
          "ascend950": ("Ascend950PR_9589", "bishengir-compile-a5")}
@@ -72,7 +73,7 @@ def to_hivm(linalg, target):                            # -> (HIVM text, "") or 
         flags.append("--enable-hivm-compile=true")
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "kernel.mlir"), Path(folder, "module.hivm.opt.mlir")
-        source.write_text(linalg)
+        write_whole(source, linalg)
         command = [tool(compiler), source, f"--target={arch}", *flags, f"--save-temps={folder}", "-o", f"{folder}/kernel.o"]
         run = subprocess.run(command, capture_output=True, text=True)
         if result.exists():

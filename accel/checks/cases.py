@@ -50,7 +50,7 @@ def _attention(far):
         visible = np.array([N, 0, 1, N // 2, 33][:T], np.int32)
         sink = _normal(rng, heads)
         H = min(tile["H"], power_of_two(heads))
-        constants = {"H": H, "D": D, "DP": power_of_two(D), "BW": min(tile["BK"], power_of_two(W)), "BK": tile["BK"],
+        constants = {"W": W, "H": H, "D": D, "DP": power_of_two(D), "BW": min(tile["BK"], power_of_two(W)), "BK": tile["BK"],
                          "PICKS": far == "picks", "HEAVY": far == "heavy", "UPCAST": False}
         first = np.maximum(P + 1 + np.arange(T) - W, 0).astype(np.int32)
         arrays = {"q": q, "rows": rows, "first": first, "entries": entries, "picks": picks, "visible": visible, "sink": sink,

@@ -15,6 +15,7 @@ from accel.checks.cases import CASES
 from accel.checks.finding import LEVELS
 from accel.tiles import TARGETS
 from v4mini.shapes import Refused
+from v4mini.writing import make_folder, write_whole
 
 FORMAT = "v4mini evidence 1"
 
@@ -54,8 +55,8 @@ def write(path, rows, known=()):                        # rows replace those kno
     """Rows in the order of CASES and TARGETS, one file for all."""
     merged = {(row["case"], row["target"]): row for row in (*known, *rows)}
     order = sorted(merged.values(), key=lambda row: (list(CASES).index(row["case"]), TARGETS.index(row["target"])))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps({"format": FORMAT, "rows": order}, indent=1) + "\n", encoding="utf-8")
+    make_folder(Path(path).parent)
+    write_whole(path, json.dumps({"format": FORMAT, "rows": order}, indent=1) + "\n")
 
 
 def is_stale(row):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from v4mini.shapes import Refused
+from v4mini.writing import write_whole
 
 PASSES = (                                              # of MLIR, in this order
     "llvm-request-c-wrappers", "canonicalize", "convert-elementwise-to-linalg",
@@ -48,7 +49,7 @@ def _load_memref_copy():
 
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "copy.c"), Path(folder, "copy.so")
-        source.write_text(MEMREF_COPY)
+        write_whole(source, MEMREF_COPY)
         subprocess.run(["cc", "-O2", "-fPIC", "-shared", "-o", library, source], check=True)
         llvm.load_library_permanently(str(library))
     llvm.initialize_native_target()
@@ -67,7 +68,7 @@ def _to_llvm(linalg):                                   # MLIR text -> LLVM text
         raise Refused(f"bishengir-opt: {run.stderr[:300]}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.mlir")
-        path.write_text(run.stdout)
+        write_whole(path, run.stdout)
         context = ir.context()
         ir.load_dialects(context)
         module = ir.parse_mlir_module(str(path), context)

@@ -19,6 +19,7 @@ import numpy as np
 from accel.checks import cases
 from accel.checks.finding import Finding, kernel_function
 from v4mini.shapes import Refused
+from v4mini.writing import write_whole
 
 ARCH = {"sm_90a": 90, "sm_100a": 100}
 SHARED = 227 * 1024                                     # bytes one block may have; both chips
@@ -66,7 +67,7 @@ def needs(code, target):                                # -> {"shared_bytes", "r
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         binary = Path(folder, "kernel.cubin")
-        binary.write_bytes(code.asm["cubin"])
+        write_whole(binary, code.asm["cubin"])
         text = subprocess.run([tool, "--dump-resource-usage", binary], capture_output=True, text=True, check=True).stdout
     found = {name: int(number) for name, number in re.findall(r"\b(REG|STACK):(\d+)", text)}
     return {"shared_bytes": code.metadata.shared, "registers": found["REG"], "stack_bytes": found["STACK"],

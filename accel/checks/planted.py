@@ -5,11 +5,13 @@ Not here: the checks.
 
 import importlib.util
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from accel.checks.source import KERNELS
 from v4mini.shapes import Refused
+from v4mini.writing import write_whole
 
 
 class Mistake(NamedTuple):
@@ -55,7 +57,7 @@ NUMBERS = (                                             # seen by every check th
             "(s // RATIO * D)[:, None]", "((1 - s // RATIO) * D)[:, None]"),
     Mistake("an absent block is pooled", "compress csa first", "compress", "p = tl.where(there, p, 0.0)", "p = p + 0.001"),
     Mistake("rotated the wrong way", "rope", "rope",
-            "even * c - odd * s, even * s + odd * c", "even * c + odd * s, odd * c - even * s"),
+            "(even * c - odd * s)", "(even * c + odd * s)"),
     Mistake("mean over the block", "rms_norm", "norm", "tl.sum(square, 0) / D", "tl.sum(square, 0) / BD"),
 )
 CODE = (                                                # seen by what the machine code needs; numbers would be right
@@ -65,13 +67,18 @@ CODE = (                                                # seen by what the machi
 )
 
 
-def with_mistake(mistake, folder=None):                 # -> function(kernel) -> the spoilt Triton function
+@cache
+def _folder():
+    return tempfile.TemporaryDirectory(prefix="planted-")
+
+
+def with_mistake(mistake):                 # -> function(kernel) -> the spoilt Triton function
     """Import a copy of the kernel's file in which the mistake is planted. Refused where the text does not occur."""
     text = (KERNELS / f"{mistake.module}.py").read_text(encoding="utf-8")
     if mistake.right not in text:
         raise Refused(f"{mistake.what}: {mistake.right!r} does not occur in kernels/{mistake.module}.py. Plant it elsewhere.")
-    path = Path(folder or tempfile.mkdtemp(prefix="planted-"), f"planted_{mistake.module}.py")
-    path.write_text(text.replace(mistake.right, mistake.wrong), encoding="utf-8")       # stays: Triton reads it again
+    path = Path(_folder().name, f"planted_{abs(hash(mistake))}.py")
+    write_whole(path, text.replace(mistake.right, mistake.wrong))                       # stays: Triton reads it again
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

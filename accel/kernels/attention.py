@@ -31,12 +31,12 @@ def _load_rows(base, index, d, D: tl.constexpr, DP: tl.constexpr):
 
 @triton.jit
 def sparse_attention(q, rows, first, entries, picks, visible, sink, out, scale, P, K, HEADS,
-                     H: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BW: tl.constexpr, BK: tl.constexpr,
+                     W: tl.constexpr, H: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BW: tl.constexpr, BK: tl.constexpr,
                      PICKS: tl.constexpr, HEAVY: tl.constexpr, UPCAST: tl.constexpr):
     """q [T, HEADS, D] looks at its window of rows [P + T, D], at entries [N, D] and at the sink [HEADS] float32 -> out, as q.
 
-    Token t reads rows first[t] to P + t (int32). PICKS: entries picks [T, K] int32, -1 is nothing (CSA). HEAVY: the first
-    visible [T] int32 of all entries (HCA). Neither: the window alone. Rows, entries, q and out share a dtype; sums are
+    Token t reads rows first[t] to P + t (int32), at most W. PICKS: entries picks [T, K] int32, -1 is nothing (CSA). HEAVY: the
+    first visible [T] int32 of all entries (HCA). Neither: the window alone. Rows, entries, q and out share a dtype; sums are
     float32. Grid (T, ceil(HEADS / H)).
     The sink is where the running maximum and sum begin: it takes weight and gives nothing.
     Reference: v4mini.ops.attention.attend. Source: V4 report 2.3; reference inference/kernel.py, sparse_attn.
@@ -50,14 +50,14 @@ def sparse_attention(q, rows, first, entries, picks, visible, sink, out, scale, 
     total = tl.full((H,), 1.0, tl.float32)
     acc = tl.zeros((H, DP), tl.float32)
     begin = tl.load(first + t)
-    for start in range(0, P + t + 1 - begin, BW):
+    for start in range(0, W, BW):                       # a constant count takes fewer registers than the true one
         i = begin + start + tl.arange(0, BW)
         kv = _load_rows(rows, tl.minimum(i, P + t), d, D, DP)
         top, total, acc = _softmax_step(query, kv, i <= P + t, top, total, acc, scale, UPCAST)
     if PICKS:
         for start in range(0, K, BK):
             slot = start + tl.arange(0, BK)
-            i = tl.where(slot < K, tl.load(picks + t * K + tl.minimum(slot, K - 1)), -1)
+            i = tl.load(picks + t * K + slot, mask=slot < K, other=-1)
             kv = _load_rows(entries, tl.maximum(i, 0), d, D, DP)
             top, total, acc = _softmax_step(query, kv, i >= 0, top, total, acc, scale, UPCAST)
     if HEAVY:

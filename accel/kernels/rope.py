@@ -17,8 +17,11 @@ def rope(x, cos, sin, HEADS, D: tl.constexpr, R: tl.constexpr, H: tl.constexpr):
     r = tl.arange(0, R)
     i = tl.arange(0, R // 2)
     at = (t * HEADS + tl.minimum(h, HEADS - 1)[:, None]) * D + (D - R) + r[None, :]
-    even, odd = tl.split(tl.reshape(tl.load(x + at).to(tl.float32), (H, R // 2, 2)))
+    even, odd = tl.split(tl.reshape(tl.load(x + at), (H, R // 2, 2)))
+    even = even.to(tl.float32)                          # behind the split: BiShengIR for 950 fails on a split of widened numbers
+    odd = odd.to(tl.float32)
     c = tl.load(cos + t * (R // 2) + i)[None, :]
     s = tl.load(sin + t * (R // 2) + i)[None, :]
-    rotated = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (H, R))
-    tl.store(x + (t * HEADS + h[:, None]) * D + (D - R) + r[None, :], rotated.to(x.dtype.element_ty), mask=h[:, None] < HEADS)
+    kind = x.dtype.element_ty
+    rotated = tl.reshape(tl.join((even * c - odd * s).to(kind), (even * s + odd * c).to(kind)), (H, R))
+    tl.store(x + (t * HEADS + h[:, None]) * D + (D - R) + r[None, :], rotated, mask=h[:, None] < HEADS)
