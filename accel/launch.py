@@ -42,7 +42,8 @@ class Launcher:
             self._in(q), self._in(rows), first, self._in(far), picks.int().contiguous() if has_picks else first,
             visible.int() if has_heavy else first, sink.float(), out, float(scale), len(rows) - T,
             picks.shape[1] if has_picks else 1, heads, W=window, H=H, D=D, DP=power_of_two(D),
-            BW=min(tile["BK"], power_of_two(window)), BK=tile["BK"], PICKS=has_picks, HEAVY=has_heavy, UPCAST=self.upcast, **options)
+            BW=min(tile["BK"], power_of_two(window)), BK=tile["BK"], PICKS=has_picks, HEAVY=has_heavy,
+            UPCAST=self.upcast, **options)
         return out
 
     def index_topk(self, q, keys, weights, visible, k):         # -> [T, min(k, N)] int32: rising, then -1

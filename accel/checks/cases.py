@@ -52,14 +52,14 @@ def _attention(far):
         H = min(tile["H"], power_of_two(heads))
         constants = {"W": W, "H": H, "D": D, "DP": power_of_two(D), "BW": min(tile["BK"], power_of_two(W)), "BK": tile["BK"],
                          "PICKS": far == "picks", "HEAVY": far == "heavy", "UPCAST": False}
-        first = np.maximum(P + 1 + np.arange(T) - W, 0).astype(np.int32)
+        first = attention.window_starts(T, P + T, W).astype(np.int32)
         arrays = {"q": q, "rows": rows, "first": first, "entries": entries, "picks": picks, "visible": visible, "sink": sink,
                   "out": np.zeros_like(q)}
         seen = {"picks": {"entries": _f32(entries)[0], "picks": picks.astype(np.int64)},
                 "heavy": {"entries": _f32(entries)[0], "visible": visible.astype(np.int64)}, "window": {}}[far]
 
         def right():
-            return {"out": attention.attend(*_f32(q, rows), sink, W, D**-0.5, **seen)}
+            return {"out": attention.attend(*_f32(q, rows), first, sink, W, D**-0.5, **seen)}
         return (arrays, {"scale": D**-0.5, "P": P, "K": K, "HEADS": heads}, constants,
                     (T, -(-heads // H)), right)
     return make
@@ -227,9 +227,8 @@ def _compress(overlap, before):
         first = before * ratio
 
         def right():
-            worth = score + np.tile(ape, (1 + before + n, 1))[: len(score)]
-            previous = (kv[:first], worth[:first]) if before else None
-            return {"out": compress.compress(kv[first:], worth[first:], ratio, previous, overlap)}
+            previous = (kv[:first], score[:first]) if before else None
+            return {"out": compress.compress(kv[first:], score[first:], ape, ratio, previous, overlap)}
         return ({"kv": kv, "score": score, "ape": ape, "out": np.zeros((n, D), np.float32)}, {"BEFORE": first},
                     {"RATIO": ratio, "SLOTS": slots, "D": D, "BD": BD}, (n, -(-D // BD)), right)
     return make
