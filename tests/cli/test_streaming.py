@@ -24,7 +24,7 @@ def run(*arguments):
 def alone(*arguments):
     """In a process of its own: a memory limit holds for all that a process has, and that of the tests has much."""
     return subprocess.run([sys.executable, "-c", "from v4mini.cli import main; main()", *map(str, arguments)],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")

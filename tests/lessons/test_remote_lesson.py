@@ -43,7 +43,7 @@ def served(tmp_path):
 def played(sources, server, tmp_path):  # as a kernel would, in a process whose huggingface_hub looks at `server` and nowhere else
     here = {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "hf"), "MPLBACKEND": "agg"}
     process = subprocess.run([sys.executable, "-c", PLAY], input=json.dumps(sources), capture_output=True, text=True,
-                             timeout=120, env=os.environ | here)
+                             timeout=600, env=os.environ | here)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
