@@ -15,7 +15,7 @@ def run(*arguments, code=0):
     return done
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "evidence", "evidence add", "evidence show"])
+@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "ranks", "evidence", "evidence add", "evidence show"])
 def test_every_command_has_help(command):
     assert "--help" in run(*command.split(), "--help").stdout
 
