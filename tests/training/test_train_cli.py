@@ -138,3 +138,21 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     assert process.returncode == 0 and "Stopped; --resume goes on" in rest
     again = subprocess.run([*command, "--resume", "--steps", "8"], capture_output=True, text=True)
     assert again.returncode == 0 and "step 8, " in again.stdout, again.stderr
+
+
+def test_a_folder_of_ones_own_is_trained_on(small, tmp_path):
+    """Its texts decide the run: none, or others, do not go on with it; what lies in OUT is not text to learn from."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        (folder / f"{name}.py").write_text(text + "own = 1\n")
+    (folder / "picture.png").write_bytes(b"\x89PNG\xff")
+    train = ("train", "--config", small, "--out", folder / "out", "--backend", "numpy")
+    first = run(*train, "--text", folder, "--steps", 1)
+    assert first.exit_code == 0, first.output
+    assert "10 texts of" in first.stderr and "1 files left out, the first picture.png: not UTF-8" in first.stderr
+    last = run(*train, "--text", folder, "--resume", "--json")
+    assert last.exit_code == 0 and f"Trained on the text files of {folder}" in run("card", folder / "out" / "model").output
+    other = run(*train, "--resume")
+    assert other.exit_code == 2 and "other texts" in other.stderr
+    assert run(*train[:4], tmp_path / "new", "--text", tmp_path / "none").exit_code == 2 and not (tmp_path / "new").exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main
+from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main, note
+from v4mini.printable import printable
 from v4mini.writing import make_folder, write_whole
 
 SOURCE = "the standard library of Python {}.{}, without the modules held out"
@@ -21,6 +22,8 @@ SOURCE = "the standard library of Python {}.{}, without the modules held out"
 @click.option("--threads", type=click.IntRange(1), help="Threads to use.  [default: all cores]")
 @click.option("--tokenizer", "tokenizer_path", type=click.Path(exists=True, path_type=Path),
               help="A tokenizer.json.  [default: the bundled one for mini, else a new one]")
+@click.option("--text", "text_folder", type=click.Path(path_type=Path),
+              help="Train on the text files (UTF-8) in this folder instead; give it with --resume too.")
 @click.option("--without", type=click.Choice(["index", "balance"]),
               help="Leave out what teaches the indexers, or what balances the experts: for contrast.")
 @click.option("--anticipate", default=0, metavar="STEPS", type=click.IntRange(0),
@@ -29,10 +32,13 @@ SOURCE = "the standard library of Python {}.{}, without the modules held out"
               help="Folder for the model in the released format.  [default: OUT/model, once the recipe is done]")
 @backend_option
 @json_option
-def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate, export_to, backend, as_json):
+def train(name, out, resume, steps, threads, tokenizer_path, text_folder, without, anticipate, export_to, backend, as_json):
     """Train a model on this machine, on text that every Python brings along.
 
-    Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
+    Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png. With
+    --text all text of a folder is trained on, none held out: `v4mini card --measure` still measures on Python's library.
+
+    --json gives one object: out, step, tokens, seconds, done (is the recipe at its end?), model (its folder, or null).
     """
     before_numpy(threads, is_training=True)
     from v4mini.training.export import expect_exportable
@@ -40,20 +46,20 @@ def train(name, out, resume, steps, threads, tokenizer_path, without, anticipate
     from v4mini.training.loop import train as go_on
 
     expect_exportable(export_to or out / "model")
-    run, tokenizer_text = _open(name, out, resume, tokenizer_path, without, anticipate, backend)
+    texts = _texts(text_folder, out)
+    run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, without, anticipate, backend)
     with asked_to_stop() as stop:
         is_done = go_on(run, out, steps, None if as_json else _teller(run.recipe), stop)
     _draw(out)
     target = export_to or (out / "model" if is_done else None)
     if target:
-        _export(run, out, target, tokenizer_text)
+        _export(run, out, target, tokenizer_text, text_folder)
     report = {"out": str(out), "step": run.step, "tokens": run.tokens, "seconds": run.seconds, "done": is_done,
               "model": str(target) if target else None}
     click.echo(json.dumps(report, indent=1) if as_json else _goodbye(report))
 
 
-def _open(name, out, resume, tokenizer_path, without, anticipate, backend):     # -> Run, text of its tokenizer.json
-    from v4mini.text.stdlib import stdlib_texts
+def _open(name, out, resume, tokenizer_path, texts, without, anticipate, backend):      # -> Run, text of its tokenizer.json
     from v4mini.text.tokenizer import Tokenizer
     from v4mini.training import recipe as recipes
     from v4mini.training.checkpoint import NAME
@@ -69,13 +75,27 @@ def _open(name, out, resume, tokenizer_path, without, anticipate, backend):     
     if begun and not resume:
         raise Refused(f"--out: {out} holds a run already. Add --resume to go on with it, or name another folder.")
     make_folder(out)
-    texts = [text for _, text in stdlib_texts()]
     tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
     tokenizer = Tokenizer(tokenizer_text)
     run = Run(recipe, Corpus.of(texts, tokenizer), tokenizer, backend)
     if resume:
         run.restore(out / NAME)
     return run, tokenizer_text
+
+
+def _texts(folder, out):                                # -> [text]
+    if folder is None:
+        from v4mini.text.stdlib import stdlib_texts
+
+        return [text for _, text in stdlib_texts()]
+    from v4mini.text.folder import folder_texts
+
+    texts, left_out = folder_texts(folder, apart=out)
+    words = f"{len(texts):,} texts of {folder}, {sum(len(text) for _, text in texts):,} characters"
+    if left_out:
+        words += f"; {len(left_out):,} files left out, the first {printable(left_out[0][0])}: {left_out[0][1]}"
+    note(words + ".")
+    return [text for _, text in texts]
 
 
 def _config(path):
@@ -129,12 +149,13 @@ def _draw(out):
         save_training(lines, out / "log.png")
 
 
-def _export(run, out, target, tokenizer_text):
+def _export(run, out, target, tokenizer_text, text_folder=None):
     from v4mini.training.card import describe, training_facts, write_card
     from v4mini.training.export import export
     from v4mini.training.loop import LOG, read_log
 
-    facts = training_facts(run, read_log(out / LOG), SOURCE.format(*sys.version_info))
+    source = f"the text files of {text_folder}" if text_folder else SOURCE.format(*sys.version_info)
+    facts = training_facts(run, read_log(out / LOG), source)
     export(run.config, run.params, target, tokenizer_text, {"weights": f"trained, {run.step} steps, seed {run.recipe.seed}"})
     write_card(target, {"model": describe(target.resolve().name, run.config), "trained": facts})
 
