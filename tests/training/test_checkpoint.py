@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from v4mini import Refused
 from v4mini.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
+from v4mini.weights.checksum import ZEROS, sign
 from v4mini.weights.file import write_file
 
 
@@ -30,6 +31,19 @@ def test_arrays_and_numbers_come_back(rng, tmp_path):
                                              ({"format": FORMAT, "state": '{"a": 1'}, "its state")])
 def test_what_was_written_by_others_is_refused(tmp_path, metadata, words):
     path = tmp_path / "c.safetensors"
-    write_file(path, [], metadata)
+    write_file(path, [], {**metadata, "checksum": ZEROS}, finish=sign)
     with pytest.raises(Refused, match=words):
+        read_checkpoint(path)
+
+
+def test_a_file_that_changed_since_is_refused_and_so_is_one_without_a_checksum(rng, tmp_path):
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(path, {"params.a": rng.standard_normal((3, 4)).astype(np.float32)}, {"step": 1})
+    good = path.read_bytes()
+    for at in range(0, len(good), 7):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1:])
+        with pytest.raises(Refused):
+            read_checkpoint(path)
+    write_file(path, [], {"format": FORMAT, "state": "{}"})
+    with pytest.raises(Refused, match="expected one sha256 as checksum"):
         read_checkpoint(path)

@@ -12,7 +12,7 @@ from full_disk import FullDisk
 
 from v4mini import Refused, writing
 from v4mini.training.checkpoint import NAME, read_checkpoint
-from v4mini.training.loop import LOG, asked_to_stop, read_log, train
+from v4mini.training.loop import LOG, asked_to_stop, only_trainer, read_log, train
 
 
 def test_it_runs_the_recipe_logs_and_saves(run_of, tmp_path):
@@ -68,6 +68,40 @@ def test_ctrl_c_is_asked_for_and_a_second_one_raises():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("one", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_first_step_raises_and_later_ones_are_remembered(one):
+    before = signal.getsignal(one)
+    with asked_to_stop(at_once=True) as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(one)
+        stop.at_once = False
+        signal.raise_signal(one)
+        assert stop()
+    assert signal.getsignal(one) is before
+
+
+def test_begun_is_called_once_behind_the_first_step(run_of, tmp_path):
+    run, seen = run_of(), []
+    train(run, tmp_path, most=3, begun=lambda: seen.append(run.step))
+    assert seen == [1]
+
+
+def test_two_trainers_of_one_folder(run_of, tmp_path):
+    """The second is refused, in this process and in another; when the first is dead the next goes on."""
+    with only_trainer(tmp_path), pytest.raises(Refused, match="another v4mini train is writing into this folder"):
+        train(run_of(), tmp_path, most=1)
+    assert list(tmp_path.iterdir()) == []
+    code = ("import sys, time; from v4mini.training.loop import only_trainer\n"
+            "with only_trainer(sys.argv[1]): print('in', flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(Refused, match="another v4mini train"):
+            train(run_of(), tmp_path, most=1)
+        other.kill()
+    train(run_of(), tmp_path, most=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, LOG]
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(run_of, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -106,9 +107,57 @@ def test_a_folder_that_holds_a_run_is_not_written_over(small, tmp_path):
     assert again.exit_code == 2 and "holds a run already. Add --resume" in again.output
 
 
+@pytest.mark.parametrize("there", ["model.safetensors", "model-00001-of-00046.safetensors", "tokenizer.json", "log.jsonl"])
+def test_a_folder_of_somebody_else_is_refused_before_anything_is_learned(small, tmp_path, there):
+    out = tmp_path / "theirs"
+    out.mkdir()
+    (out / there).write_bytes(b"a stranger's")
+    result = run("train", "--config", small, "--out", out, "--steps", 1, "--backend", "numpy")
+    assert result.exit_code == 2 and there in result.output and result.output.count("\n") == 1, result.output
+    assert (out / there).read_bytes() == b"a stranger's" and not (out / "checkpoint.safetensors").exists()
+
+
+def test_a_model_that_is_not_ours_is_no_place_for_an_export(small, tmp_path):
+    target = tmp_path / "flash"
+    target.mkdir()
+    names = ["model-00001-of-00046.safetensors", "config.json", "tokenizer.json", "model.safetensors.index.json"]
+    for name in names:
+        (target / name).write_bytes(b"a stranger's")
+    result = run("train", "--config", small, "--out", tmp_path / "out", "--export", target, "--backend", "numpy")
+    assert result.exit_code == 2 and "which v4mini did not write there" in result.output
+    assert sorted(os.listdir(target)) == sorted(names) and not (tmp_path / "out").exists()
+    assert all((target / name).read_bytes() == b"a stranger's" for name in names)
+
+
+def test_while_one_trains_another_is_refused(small, tmp_path):
+    from v4mini.training.loop import only_trainer
+
+    (tmp_path / "out").mkdir()
+    with only_trainer(tmp_path / "out"):
+        result = run("train", "--config", small, "--out", tmp_path / "out", "--backend", "numpy")
+    assert result.exit_code == 2 and "another v4mini train is writing" in result.output
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_long_first_step_is_announced_and_stops_at_once(small, tmp_path, monkeypatch):
+    from v4mini.training.run import Run
+
+    def compile_for_minutes(self, recall=False):
+        time.sleep(0.3)
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(60)
+    monkeypatch.setattr(Run, "learn", compile_for_minutes)
+    monkeypatch.setattr("v4mini.cli.train.QUIET_SECONDS", 0.01)
+    result = run("train", "--config", small, "--out", tmp_path / "out", "--backend", "numpy")
+    assert result.exit_code == 130, result.output
+    assert "compiles kernels" in result.output and "stopped in the first step; nothing was learned" in result.output
+    assert not (tmp_path / "out" / "checkpoint.safetensors").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for other processes")
-def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals for other processes")
+@pytest.mark.parametrize("one", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_saves_and_the_run_goes_on(tmp_path, one):
     """A real process, interrupted in the middle of its steps."""
     script = textwrap.dedent(f"""
         import sys
@@ -132,7 +181,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line == "step 5\n":
-                process.send_signal(signal.SIGINT)
+                process.send_signal(one)
                 break
         rest = process.stdout.read()
     assert process.returncode == 0 and "Stopped; --resume goes on" in rest

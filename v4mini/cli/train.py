@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -11,6 +12,10 @@ from v4mini.cli.main import backend_option, before_numpy, data_folder, json_opti
 from v4mini.printable import printable
 from v4mini.writing import make_folder, write_whole
 
+MOST_TOKENIZER = 64 << 20                               # bytes
+QUIET_SECONDS = 3.0                                     # of a first step, until a word about it
+FIRST_STEP = ("v4mini: the first step also compiles kernels that this machine has not compiled before; it may take minutes. "
+              "Ctrl-C stops at once.")
 SOURCE = "the standard library of Python {}.{}, without the modules held out"
 
 
@@ -35,46 +40,87 @@ SOURCE = "the standard library of Python {}.{}, without the modules held out"
 def train(name, out, resume, steps, threads, tokenizer_path, text_folder, without, anticipate, export_to, backend, as_json):
     """Train a model on this machine, on text that every Python brings along.
 
-    Ctrl-C stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png. With
-    --text all text of a folder is trained on, none held out: `v4mini card --measure` still measures on Python's library.
+    Ctrl-C or SIGTERM stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
+    One trainer at a time writes into OUT. With --text all text of a folder is trained on, none held out: `v4mini card --measure`
+    still measures on Python's library.
 
     --json gives one object: out, step, tokens, seconds, done (is the recipe at its end?), model (its folder, or null).
     """
     before_numpy(threads, is_training=True)
     from v4mini.training.export import expect_exportable
-    from v4mini.training.loop import asked_to_stop
-    from v4mini.training.loop import train as go_on
+    from v4mini.training.loop import only_trainer
 
     expect_exportable(export_to or out / "model")
+    recipe = _recipe(name, without, anticipate)
+    _expect_place(out, resume)
     texts = _texts(text_folder, out)
-    run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, without, anticipate, backend)
-    with asked_to_stop() as stop:
-        is_done = go_on(run, out, steps, None if as_json else _teller(run.recipe), stop)
-    _draw(out)
-    target = export_to or (out / "model" if is_done else None)
-    if target:
-        _export(run, out, target, tokenizer_text, text_folder)
+    make_folder(out)
+    with only_trainer(out):
+        _expect_place(out, resume)                      # as it is now that nobody else writes
+        run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, recipe, backend)
+        is_done = _go_on(run, out, steps, None if as_json else _teller(recipe))
+        _draw(out)
+        target = export_to or (out / "model" if is_done else None)
+        if target:
+            _export(run, out, target, tokenizer_text, text_folder)
     report = {"out": str(out), "step": run.step, "tokens": run.tokens, "seconds": run.seconds, "done": is_done,
               "model": str(target) if target else None}
     click.echo(json.dumps(report, indent=1) if as_json else _goodbye(report))
 
 
-def _open(name, out, resume, tokenizer_path, texts, without, anticipate, backend):      # -> Run, text of its tokenizer.json
-    from v4mini.text.tokenizer import Tokenizer
+def _go_on(run, out, steps, report):                    # -> bool: is the recipe done?
+    """The steps. Until the first is done, which may compile for minutes, a request to stop is obeyed at once."""
+    from v4mini.training.loop import asked_to_stop
+    from v4mini.training.loop import train as go_on
+
+    def begun():
+        stop.at_once = False
+        notice.cancel()
+    notice = threading.Timer(QUIET_SECONDS, click.echo, [FIRST_STEP], {"err": True})
+    notice.daemon = True
+    try:
+        with asked_to_stop(at_once=True) as stop:
+            notice.start()
+            return go_on(run, out, steps, report, stop, begun=begun, is_alone=True)
+    except KeyboardInterrupt:
+        if not stop.at_once:
+            raise
+        click.echo("v4mini: stopped in the first step; nothing was learned since the last save, and nothing is lost.", err=True)
+        sys.exit(130)
+    finally:
+        notice.cancel()
+
+
+def _recipe(name, without, anticipate):                 # -> Recipe
     from v4mini.training import recipe as recipes
-    from v4mini.training.checkpoint import NAME
-    from v4mini.training.corpus import Corpus
-    from v4mini.training.run import Run
 
     recipe = recipes.recipe_for(name if name in ("mini", "tiny") else _config(name))
     recipe = recipes.without(recipe, without) if without else recipe
-    recipe = recipes.anticipating(recipe, anticipate) if anticipate else recipe
+    return recipes.anticipating(recipe, anticipate) if anticipate else recipe
+
+
+def _expect_place(out, resume):
+    """Refused where a run would be begun over another, or into somebody's checkpoint."""
+    from v4mini.training.checkpoint import NAME
+    from v4mini.weights.ours import expect_folder, weights_in
+
+    expect_folder(out)
     begun = (out / NAME).exists()
     if resume and not begun:
         raise Refused(f"--resume: no {NAME} in {out}. Leave it out to begin.")
     if begun and not resume:
         raise Refused(f"--out: {out} holds a run already. Add --resume to go on with it, or name another folder.")
-    make_folder(out)
+    strange = [name for name in weights_in(out) if name != NAME]
+    if strange:
+        raise Refused(f"--out: expected an empty folder, or one of a run, got {strange[0]!r} in {out}. Name another folder.")
+
+
+def _open(name, out, resume, tokenizer_path, texts, recipe, backend):   # -> Run, text of its tokenizer.json
+    from v4mini.text.tokenizer import Tokenizer
+    from v4mini.training.checkpoint import NAME
+    from v4mini.training.corpus import Corpus
+    from v4mini.training.run import Run
+
     tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
     tokenizer = Tokenizer(tokenizer_text)
     run = Run(recipe, Corpus.of(texts, tokenizer), tokenizer, backend)
@@ -107,18 +153,29 @@ def _config(path):
 def _tokenizer_text(name, out, path, config, texts, resume):
     own = out / "tokenizer.json"
     if resume:
-        return own.read_text(encoding="utf-8")
+        return _text_of(own)
     if path is None and name == "mini":
         path = data_folder() / "mini"
     if path is not None:
         path = path / "tokenizer.json" if path.is_dir() else path
-        text = path.read_text(encoding="utf-8")
+        text = _text_of(path)
     else:
         from v4mini.text.bpe import train as learn
 
         text = learn(texts, config.vocab_size)
+    if own.exists() and _text_of(own) != text:
+        raise Refused(f"--out: expected an empty folder, or one of a run, got another tokenizer.json in {out}. Name another.")
     write_whole(own, text)
     return text
+
+
+def _text_of(path):                                     # -> str
+    from v4mini.untrusted import read_file
+
+    try:
+        return read_file(path, MOST_TOKENIZER, "tokenizer", "Name a tokenizer.json.").decode()
+    except UnicodeDecodeError:
+        raise Refused(f"tokenizer: expected UTF-8 text, got {path} of other bytes. Name a tokenizer.json.") from None
 
 
 def _teller(recipe):                                    # -> report(line), or None: only a terminal is told

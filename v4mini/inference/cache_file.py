@@ -1,20 +1,18 @@
-"""A cache as a safetensors file. Its checksum is the sha256 of the whole file with the checksum's own 64 digits as zeros.
+"""A cache as a safetensors file that carries its own checksum.
 
-Not here: what is in a cache (cache.py), the file format (weights/file.py).
+Not here: what is in a cache (cache.py), the file format (weights/file.py), the checksum (weights/checksum.py).
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
 
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
+from v4mini.weights.checksum import AT_ONCE, ZEROS, check_signed, sign
 from v4mini.weights.file import open_file, write_file
 
 FORMAT = "v4mini cache 2"         # 1 held scores of unfinished blocks with ape added
-ZEROS = "0" * 64
-AT_ONCE = 1 << 22               # bytes read at once
 
 
 def write_cache(path, config, storage, layers, numbers, tensors, progress=None):    # tensors: {name: (format, [codes])}
@@ -23,15 +21,7 @@ def write_cache(path, config, storage, layers, numbers, tensors, progress=None):
                 **{name: str(number) for name, number in numbers.items()}}
     listed = [(name, format.file_dtype, (sum(map(len, pieces)), format.columns), lambda pieces=pieces: _strips(pieces))
               for name, (format, pieces) in tensors.items()]
-    write_file(path, listed, metadata, progress, _sign)
-
-
-def _sign(file):                                        # the checksum takes the place of its zeros
-    file.seek(0)
-    header = _header(file)
-    digits = _checksum(file, header).encode()
-    file.seek(header.index(b'"checksum":"' + ZEROS.encode()) + len(b'"checksum":"'))
-    file.write(digits)
+    write_file(path, listed, metadata, progress, sign)
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ def read_cache(path, config):                           # -> Saved
     if said.get("format") != FORMAT:
         raise Refused(f"{path}: expected a file of the format {FORMAT!r}, got {said.get('format', 'none')[:40]!r}. "
                       "Name one that cache.save wrote.")
-    _check_bytes(path, said.get("checksum", ""))
+    check_signed(path, said.get("checksum", ""), "Read the text again.")
     if said.get("config") != _text(config):
         raise Refused(f"{path}: this cache was made for a model of another config. Load that model, or read the text again.")
     if said.get("storage") not in STORAGES:
@@ -72,30 +62,6 @@ def read_cache(path, config):                           # -> Saved
     reserve, length = _number(path, said, "reserve", 2**20), _number(path, said, "length", config.max_seq_len)
     rewindable = _number(path, said, "rewindable", min(reserve, length))
     return Saved(said["storage"], _layers(path, said, config), reserve, length, rewindable, file, path)
-
-
-def _check_bytes(path, checksum):
-    with open(path, "rb", buffering=0) as file:
-        header = _header(file)
-        if not re.fullmatch("[0-9a-f]{64}", checksum) or header.count(checksum.encode()) != 1:
-            raise Refused(f"{path}: expected one sha256 as checksum, got {checksum[:80]!r}; is the file damaged?")
-        got = _checksum(file, header.replace(checksum.encode(), ZEROS.encode()))
-    if got != checksum:
-        raise Refused(f"{path}: expected bytes of checksum {checksum[:12]}..., got {got[:12]}...; the file is damaged, "
-                      "so read the text again.")
-
-
-def _header(file):                                      # -> bytes, the length before it included
-    length = file.read(8)
-    return length + file.read(int.from_bytes(length, "little"))
-
-
-def _checksum(file, header):                      # a file read up to its header's end -> 64 hex digits
-    digest = hashlib.sha256(header)
-    file.seek(len(header))
-    while block := file.read(AT_ONCE):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _text(config):

@@ -13,6 +13,9 @@ L counts the MTP block too, last. Watching changes no number. Not here: the cach
 import copy
 import io
 import json
+import math
+import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -26,11 +29,12 @@ from v4mini.ops.route import affinity
 from v4mini.planning.replay import steps_of
 from v4mini.shapes import Refused
 from v4mini.trace import Trace
-from v4mini.untrusted import parse_json
+from v4mini.untrusted import kind_of, parse_json
 from v4mini.writing import write_whole
 
 SCORED = 1024           # tokens of which all scores are kept: 43 x 256 of them a token in Flash
 MAX_ABOUT = 1 << 20     # bytes
+UNPACKED, MOST_RATIO = 64 << 20, 200    # bytes that a trace may take at least, and how many times its file
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
@@ -143,6 +147,7 @@ class Recorder:
 def read_trace(path):                                   # -> RoutingTrace
     """Read a file that RoutingTrace.save wrote. Refused for anything else: a trace comes from a stranger."""
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
             about = parse_json(str(file["about"]).encode()[:MAX_ABOUT], f"{path}: about")
@@ -157,6 +162,25 @@ def read_trace(path):                                   # -> RoutingTrace
     return RoutingTrace(config, prompt, **arrays)
 
 
+def _check_sizes(path):
+    """Before anything is unpacked: each array is as large as its member says, and none grows beyond all measure."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise Refused(f"{path}: expected a routing trace, got {kind_of(mode)}. Record one with generate --trace.")
+    with zipfile.ZipFile(path) as file:
+        members = [file.getinfo(f"{name}.npy") for name in (*_ARRAYS, "about")]
+        most = UNPACKED + MOST_RATIO * os.path.getsize(path)
+        if sum(member.file_size for member in members) > most:
+            raise Refused(f"{path}: expected at most {most:,} bytes unpacked, got more. Record one with generate --trace.")
+        for member in members:
+            with file.open(member) as content:
+                version = np.lib.format.read_magic(content)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(content)
+                if math.prod(shape) * dtype.itemsize != member.file_size - content.tell():
+                    raise ValueError("the array does not fill its member")
+
+
 def _check(path, config, prompt, arrays):
     T, L = len(arrays["ids"]), config.n_layers + config.n_mtp_layers
     E, K, S = config.n_routed_experts, config.n_activated_experts, len(arrays["scores"])
@@ -164,6 +188,6 @@ def _check(path, config, prompt, arrays):
     fits = all(array.dtype == _ARRAYS[name][0] and array.shape == shapes.get(name, array.shape) and array.ndim == _ARRAYS[name][1]
                for name, array in arrays.items())
     calls, experts = arrays["calls"], arrays["experts"]
-    fits = fits and type(prompt) is int and S <= T and len(calls) > 1 and calls[0] == 0 and calls[-1] == T
+    fits = fits and type(prompt) is int and 0 <= prompt <= T and S <= T and len(calls) > 1 and calls[0] == 0 and calls[-1] == T
     if not fits or (np.diff(calls) < 1).any() or (T and not -1 <= experts.min() <= experts.max() < E):
         raise Refused(f"{path}: expected arrays that fit each other and their config, got others. Is the file damaged?")

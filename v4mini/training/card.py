@@ -15,6 +15,7 @@ import numpy as np
 
 from v4mini import __version__
 from v4mini.planning.counts import total
+from v4mini.printable import printable
 from v4mini.shapes import Refused
 from v4mini.training.evaluate import (
     bits_per_byte,
@@ -25,11 +26,14 @@ from v4mini.training.evaluate import (
     with_random_indexers,
 )
 from v4mini.training.recipe import left_out
+from v4mini.training.records import CARD, expect_like
+from v4mini.untrusted import parse_json, read_file
 from v4mini.viz.tables import human_bytes, human_count, text_table
 from v4mini.weights.spec import tensors
 from v4mini.writing import write_whole
 
 NAME = "card.json"
+MOST_BYTES = 16 << 20
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
 WHAT = {"index": "the indexers' training; they stayed random", "balance": "the balance loss and the push on the routers' bias"}
 RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
@@ -103,20 +107,25 @@ def quoted(card):                       # dict -> dict
 
 
 def write_card(folder, card):
-    """card.json in a model's folder: complete or not at all."""
-    raw = json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n"
-    write_whole(Path(folder) / NAME, raw)
+    """card.json in a model's folder: complete or not at all. Refused where a card.json is that says something else."""
+    path = Path(folder) / NAME
+    if path.exists():
+        read_card(folder)
+    write_whole(path, json.dumps(card, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
 
 def read_card(folder):                  # -> dict
-    """Raises Refused if the folder has none."""
+    """Raises Refused if the folder has none, or one that does not say what a card says."""
     path = Path(folder) / NAME
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"card: no file {path}. Models that v4mini train made have one.") from None
-    except (OSError, ValueError) as error:
-        raise Refused(f"card: cannot read {path}: {error}. Was it edited by hand?") from None
+    card = parse_json(read_file(path, MOST_BYTES, "card", "Models that v4mini train made have one."), f"card: {path}")
+    expect_like(card, CARD, f"card: {path}")
+    _expect_two(card["model"]["experts"], path)
+    return card
+
+
+def _expect_two(experts, path):
+    if len(experts) != 2:
+        raise Refused(f"card: {path}.model.experts: expected two numbers, got {len(experts)}. Was it edited by hand?")
 
 
 def card_text(card):                    # dict -> text
@@ -127,7 +136,7 @@ def card_text(card):                    # dict -> text
     if "measured" in card:
         parts.append(_measured_text(card["measured"]))
     parts += [_beside_text(other) for other in card.get("beside", [])]
-    return "\n\n".join(parts)
+    return printable("\n\n".join(parts), keep="\n")     # names in it are a stranger's
 
 
 def _model_text(model):

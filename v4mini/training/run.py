@@ -19,6 +19,7 @@ from v4mini.training.feed import Feed
 from v4mini.training.first_values import first_values
 from v4mini.training.growth import grow
 from v4mini.training.optimisers import Optimisers, clip
+from v4mini.training.restore import check_ahead, check_arrays, check_state
 from v4mini.training.rules import choose_rules
 from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
@@ -140,17 +141,21 @@ class Run:
         arrays, state = read_checkpoint(path)
         if state.get("recipe") != json.loads(json.dumps(self.recipe.to_dict())):
             raise Refused(f"{path}: it was made by another recipe. Start anew in another folder, or use that recipe.")
-        if state["texts"] != self._texts():
+        if state.get("texts") != self._texts():
             raise Refused(f"{path}: it was made from other texts. Go on with the Python and the tokenizer it began with.")
+        check_state(path, self.recipe, self.feed.corpus, state)
+        stage = self.recipe.stages[state["number"]]
+        params = check_arrays(path, self.recipe.config_of(stage), arrays)
+        check_ahead(path, self.recipe.config_of(stage), stage, state["stage_step"], arrays)
+        ahead = _drawn(arrays)                          # the last thing that can be refused
         for name in ("number", "stage_step", "step", "tokens", "seconds", "accuracy"):
             setattr(self, name, state[name])
-        self.params = {name.removeprefix("params."): values for name, values in arrays.items() if name.startswith("params.")}
+        self.params, self.ahead = params, ahead
         self.optimisers = self._fresh()
         self.optimisers.adamw.steps = state["adamw_steps"]
         for name, values in self.optimisers.state().items():
             values[...] = arrays[name]
         self.feed.restore(state["feed"])
-        self.ahead = _drawn(arrays)
 
     def _texts(self):                                   # enough to tell other texts and tokens
         ids = np.ascontiguousarray(self.feed.corpus.ids, "<i8")
