@@ -82,7 +82,7 @@ ARRAYS = [
     (lambda a: without(a, IDS), "ahead.0"), (lambda a: spoilt(a, IDS, 300), "token ids"),
     (lambda a: spoilt(a, IDS, -1), "token ids"),
     (lambda a: spoilt(a, "ahead.0.batch.positions", -1), "positions"),
-    (lambda a: spoilt(a, "ahead.0.routes.layers.2", 77), "experts"), (lambda a: without(a, "ahead.1.routes.layers.3"), "routes"),
+    (lambda a: spoilt(a, "ahead.0.routes.2", 77), "experts"), (lambda a: without(a, "ahead.1.routes.3"), "routes"),
     (lambda a: {name: array for name, array in a.items() if not name.startswith("ahead.1.")}, "drawn ahead: expected 2"),
     (lambda a: a | {"ahead.x.y": a[IDS]}, "ahead.N.batch.NAME"), (lambda a: a | {"ahead.7": a[IDS]}, "ahead.N.batch.NAME")]
 
@@ -108,7 +108,7 @@ def test_what_was_saved_fits(saved, run_of, tmp_path):
     write_checkpoint(tmp_path / "c.safetensors", arrays, state)
     run = run_of(recipe)
     run.restore(tmp_path / "c.safetensors")
-    assert run.step == 6 and len(run.ahead) == 2
+    assert run.step == 6 and len(run.ahead) == 2 and all({1, 2, 3} <= set(routes) <= {1, 2, 3, 4} for _, routes in run.ahead)
     other = run_of(dataclasses.replace(recipe, seed=1))
     with pytest.raises(Refused, match="another recipe"):
         other.restore(tmp_path / "c.safetensors")

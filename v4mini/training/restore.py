@@ -110,11 +110,11 @@ def _check_batch(path, where, config, stage, batch, routes):
     _expect(path, f"{where}.ids", batch["ids"].shape == (T,) and _all_in(batch["ids"], config.vocab_size - 1), f"{T:,} token ids",
             f"{list(batch['ids'].shape)}")
     _expect(path, f"{where}.positions", _all_in(batch["positions"], config.max_seq_len - 1), "positions of the model", "others")
-    learned = {f"layers.{layer}" for layer in range(config.n_layers) if not config.is_hash_layer(layer)}
-    _expect(path, f"{where}.routes", learned <= set(routes) <= learned | {"mtp.0"}, sorted(learned), sorted(routes))
+    learned, mtp = {str(layer) for layer in range(config.n_layers) if not config.is_hash_layer(layer)}, str(config.n_layers)
+    _expect(path, f"{where}.routes", learned <= set(routes) <= learned | {mtp}, sorted(learned), sorted(routes))
     for layer, chosen in routes.items():
         fits = chosen.dtype == np.int64 and chosen.ndim == 2 and chosen.shape[1] == config.n_activated_experts
-        fits = fits and (chosen.shape[0] == T or layer == "mtp.0") and _all_in(chosen, config.n_routed_experts - 1)
+        fits = fits and (chosen.shape[0] == T or layer == mtp) and _all_in(chosen, config.n_routed_experts - 1)
         _expect(path, f"{where}.routes.{layer}", fits, "experts for each token", f"{chosen.dtype} {list(chosen.shape)}")
 
 

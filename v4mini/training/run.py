@@ -175,5 +175,6 @@ def _drawn(arrays):                                     # the way back
     for name, array in arrays.items():
         if name.startswith("ahead."):
             _, number, kind, rest = name.split(".", 3)
-            found.setdefault(int(number), {"batch": {}, "routes": {}})[kind][rest] = array
+            key = int(rest) if kind == "routes" else rest       # layers are numbers
+            found.setdefault(int(number), {"batch": {}, "routes": {}})[kind][key] = array
     return [(Batch(**found[number]["batch"]), found[number]["routes"]) for number in sorted(found)]
