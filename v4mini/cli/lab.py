@@ -1,5 +1,6 @@
 """lab: the course, in JupyterLab. Not here: the lessons (notebooks/)."""
 
+import os
 import sys
 
 import click
@@ -19,5 +20,7 @@ def lab(arguments):
         raise Refused('lab: JupyterLab is not installed. Run: python -m pip install -e ".[lab]"')
     folder = data_folder().parent / "notebooks"
     if not (folder / "00_start_here.ipynb").exists():
-        raise Refused(f"lab: no lessons in {folder}. Run it from an installation made with pip install -e in a checkout.")
+        raise Refused(f"lab: no lessons in {folder}. They lie beside data/ in a checkout, and come with a wheel.")
+    if not os.access(folder, os.W_OK):
+        click.echo(f"v4mini: lessons in {folder} cannot be saved there; in JupyterLab, save yours under another name.", err=True)
     sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", "00_start_here.ipynb", *arguments], cwd=folder))

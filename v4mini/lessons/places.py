@@ -10,13 +10,14 @@ MARK = Path("golden", "README.md")          # what makes a folder the project's 
 
 
 def data_folder():                          # -> Path
-    """The project's data/: $V4MINI_DATA, or data/ in this folder or one above it, or beside the installed package.
+    """The project's data/: $V4MINI_DATA, or data/ in this folder or one above it, or beside the package: in a checkout, or
+    in v4mini_course/, which a wheel brings along.
 
     JupyterLab may start anywhere, and a reader may keep his own copy of a notebook anywhere. Raises Refused.
     """
     named = os.environ.get("V4MINI_DATA")
     here, package = Path.cwd(), Path(v4mini.__file__).parents[1]
-    tried = [Path(named)] if named else [folder / "data" for folder in (here, *here.parents, package)]
+    tried = [Path(named)] if named else [folder / "data" for folder in (here, *here.parents, package, package / "v4mini_course")]
     for folder in tried:
         if (folder / MARK).is_file():
             return folder

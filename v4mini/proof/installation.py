@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from v4mini import machine
+from v4mini.engines import ENGINES, choose_backend, missing
 from v4mini.viz.tables import human_bytes
 
 PYTHON = (3, 11), (3, 14)                               # from, and below
@@ -24,13 +25,17 @@ EXTRAS = "lab", "test", "hub", "parity"
 
 @dataclass(frozen=True)
 class Need:
-    """`found` is what is here. fault: "" if that will do, else what is wrong. A basic need must be met for anything to run."""
+    """`found` is what is here. fault: "" if that will do, else what is wrong. A basic need must be met for anything to run.
+
+    extra: the part of pyproject.toml that asks for it, "" for what everything needs.
+    """
 
     what: str
     wanted: str
     found: str
     fault: str
     is_basic: bool = True
+    extra: str = ""
 
 
 def needs(extras=("lab",)):                             # yields Need
@@ -57,7 +62,7 @@ def _packages(extras):                                  # yields Need
         found = _version(name)
         is_old = found is not None and least is not None and _parts(found) < _parts(least)
         fault = "missing" if found is None else found if is_old else ""
-        yield Need(name, f"{least or 'any'} or newer", found or "not installed", fault, not extra)
+        yield Need(name, f"{least or 'any'} or newer", found or "not installed", fault, not extra, extra[1] if extra else "")
 
 
 def _version(name):
@@ -81,7 +86,7 @@ def report(data_folder):                                # -> [{"what", "found", 
     facts.append(_fact("free disk", human_bytes(free), "ok" if free > DISK else "low: the test suite writes about 1 GB"))
     facts.append(_fact("bundled data", str(data_folder), "ok" if (data_folder / "mini").exists() else
                        "missing" if not data_folder.exists() else "no data/mini"))
-    return [*facts, _try_engine("numpy", "plain NumPy, float32"), *_try_numba()]
+    return [*facts, *_engines(), _kernel_cache()]
 
 
 def _fact(what, found, verdict):
@@ -94,13 +99,18 @@ def _judged(need):
     if need.is_basic:
         return _fact(need.what, f"{need.found} (wanted: {need.wanted})", "missing")
     if need.found == "not installed":
-        return _fact(need.what, need.found, "optional")
+        return _fact(need.what, need.found, f'optional: python -m pip install -e ".[{need.extra}]"')
     return _fact(need.what, need.found, f"low: the lessons want {need.wanted}")
 
 
-def _try_engine(name, words):                           # one token of a tiny model, computed
+def _engines():                                         # yields a fact for each engine: tried, or why it is absent
+    for name, engine in ENGINES.items():
+        reason = missing(name)
+        yield _fact(f"engine {name}", engine.about, f"absent: {reason}") if reason else _try_engine(name, engine.about)
+
+
+def _try_engine(name, words):                           # two tokens of a tiny model, computed
     from v4mini.config import Config
-    from v4mini.engines import choose_backend
     from v4mini.inference.cached import CachedModel
     from v4mini.weights.random import random_tensors
     from v4mini.weights.tree import build
@@ -115,14 +125,12 @@ def _try_engine(name, words):                           # one token of a tiny mo
     return _fact(f"engine {name}", words, f"missing: {fault}" if fault else "ok")
 
 
-def _try_numba():                                       # yields facts: the engine, and whether its machine code is kept
-    yield _try_engine("numba", "compiled kernels, all cores")
+def _kernel_cache():                                    # -> a fact: where machine code is kept, tried
     from v4mini.kernels.compiled import folders
 
     kept = folders()
     if not kept.write("doctor", b"tried"):
-        yield _fact("kernel cache", "none", "no folder can be written: kernels are compiled anew in every process")
-    elif kept.written.parent == kept.last_resort:
-        yield _fact("kernel cache", str(kept.written), "temporary: set NUMBA_CACHE_DIR to a folder of your own")
-    else:
-        yield _fact("kernel cache", str(kept.written), "ok")
+        return _fact("kernel cache", "none", "no folder can be written: kernels are compiled anew in every process")
+    if kept.written.parent == kept.last_resort:
+        return _fact("kernel cache", str(kept.written), "temporary: set NUMBA_CACHE_DIR to a folder of your own")
+    return _fact("kernel cache", str(kept.written), "ok")
