@@ -6,6 +6,7 @@ Not here: caches, prefill, step, sampling (inference/).
 import numpy as np
 
 from v4mini.layers.block import block
+from v4mini.layers.dspark import tap
 from v4mini.layers.sequences import NoMemory, Sequences
 from v4mini.shapes import Refused
 from v4mini.trace import Note
@@ -56,15 +57,19 @@ class Model:
         ends = np.cumsum([len(sequence) for sequence in sequences])
         return np.concatenate(sequences), [slice(int(end) - len(s), int(end)) for end, s in zip(ends, sequences)]
 
-    def streams(self, ids, sequences, trace=None, logits_to_keep=None):     # [T], [(slice, Memory)] -> [A, M, D]
-        """After the last block. logits_to_keep: only the last so many tokens of each sequence are wanted, A in all, which spares
-        the last block the others. None: all T.
+    def streams(self, ids, sequences, trace=None, logits_to_keep=None, taps=None):
+        """[T] int, [(slice, Memory)] -> [A, M, D], after all blocks.
+
+        logits_to_keep: only the last so many tokens of each sequence are wanted, A in all, which spares the last block the
+        others. None: all T. taps: a list that receives [T, D] of each layer that DSpark reads.
         """
         c, ops, every = self.config, self.ops, Sequences(self.config, sequences)
         streams = ops.hc_expand(ops.embed(ids, self.weights.embed), c.hc_mult)
         for layer, w in enumerate(self.weights.layers):
             asking = every.keeping(logits_to_keep) if layer == c.n_layers - 1 else every
             streams = block(ops, streams, ids, w, c, layer, asking, Note(trace, f"layers.{layer}", ops.host))
+            if taps is not None and layer in c.dspark_target_layer_ids:
+                taps.append(tap(streams))
         return streams
 
     def mtp_streams(self, streams, next_ids, sequences, trace=None):        # [T, M, D], [T] -> [T, M, D]

@@ -207,8 +207,8 @@ class Says:
         self.at = caches[0].length
         return self.model.appending(sequences, caches)
 
-    def streams(self, ids, spans):
-        self.model.streams(ids, spans)                  # so that the cache sees the rows
+    def streams(self, ids, spans, **extra):
+        self.model.streams(ids, spans, **extra)         # so that the cache sees the rows
         places = self.at + np.arange(len(ids))
         return places[:, None, None] * np.ones((1, 4, 48), np.float32)
 

@@ -1,5 +1,7 @@
 """When guessing ahead pays: by hand, by simulation, against the released totals."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 
 from v4mini.config import Config
 from v4mini.planning.counts import counts
-from v4mini.planning.speculation import acceptance_of, break_even, expected_tokens, pass_bytes, speed_up
+from v4mini.planning.speculation import (
+    acceptance_of,
+    admitted,
+    break_even,
+    expected_tokens,
+    pass_bytes,
+    speed_up,
+    survivals,
+)
 from v4mini.shapes import Refused
 
 HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=100)
@@ -95,3 +105,37 @@ def test_experts_read_by_several_tokens_are_counted_by_drawing(rng):
 def test_refusals(call, sentence):
     with pytest.raises(Refused, match=sentence):
         call()
+
+
+# ---- which drafts are worth a place ----
+
+PAPER = {1: 1.0, 2: 0.5, 3: 0.45}.__getitem__           # the counterexample of the paper's appendix: 1.8 x 0.5 < 1
+
+
+def test_the_search_stops_at_the_first_draft_that_does_not_pay():
+    assert admitted([[0.8, 1.0]], PAPER) == [0]         # though both together would: (1 + 0.8 + 0.8) x 0.45 = 1.17
+    assert admitted([[0.8, 1.0]], lambda n: 1.0) == [2]
+    assert admitted([[0.8, 1.0]], lambda n: 1 / n) == [0]
+
+
+def test_sure_drafts_of_one_text_go_before_unsure_ones_of_another():
+    assert admitted([[0.9, 0.9], [0.3, 0.9]], lambda n: 1.0 if n <= 4 else 0.01) == [2, 0]
+    assert admitted([[0.5], [0.5]], lambda n: 1.0 if n <= 3 else 0.01) == [1, 0]
+    assert admitted([[], [1.0]], lambda n: 1.0) == [0, 1] and admitted([], lambda n: 1.0) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_draft_more_and_none_less_pays_where_passes_get_slower_evenly(seed):
+    """With a speed of 1 / (b + n) the rate rises and then falls, so the first fall is the best place: tried by brute force."""
+    rng = np.random.default_rng(seed)
+    requests, base = [rng.random(int(rng.integers(0, 4))) for _ in range(3)], rng.uniform(0.5, 20)
+
+    def rate(taken):
+        tokens = sum(1 + survivals(chances)[:n].sum() for chances, n in zip(requests, taken))
+        return tokens / (base + len(requests) + sum(taken))
+    best = max(product(*(range(len(chances) + 1) for chances in requests)), key=rate)
+    assert rate(admitted(requests, lambda n: 1 / (base + n))) == pytest.approx(rate(best))
+
+
+def test_survival_is_a_product():
+    np.testing.assert_allclose(survivals([0.5, 0.5, 1.0]), [0.5, 0.25, 0.25])

@@ -111,6 +111,17 @@ class Config:
     def _loses_targets(self, n_layers):
         return type(n_layers) is int and any(layer >= n_layers for layer in self.dspark_target_layer_ids)
 
+    def with_dspark(self, layers=3, block_size=5, markov_rank=256, noise_token_id=None):      # -> Config
+        """A copy whose drafts come from DSpark blocks, as in the release of 31 July 2026, in place of an MTP block.
+
+        They read the last layers, three at most. noise_token_id: by default the release's, or the last token of a smaller
+        vocabulary.
+        """
+        noise = min(128799, self.vocab_size - 1) if noise_token_id is None else noise_token_id
+        return self.replace(n_mtp_layers=0, n_dspark_layers=layers, dspark_block_size=block_size, dspark_noise_token_id=noise,
+                            dspark_markov_rank=markov_rank,
+                            dspark_target_layer_ids=tuple(range(max(0, self.n_layers - 3), self.n_layers)))
+
     # ---- reading and writing ----
 
     @classmethod

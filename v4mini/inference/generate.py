@@ -3,15 +3,17 @@
 import numpy as np
 
 from v4mini.inference.sampling import check_sampling, sample
-from v4mini.inference.speculate import Tally, check_speculation, speculative_tokens
+from v4mini.inference.speculate import Tally, check_speculation, check_speeds, speculative_tokens
 from v4mini.shapes import Refused
 
 
-def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None):
+def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None,
+             speeds=None):
     """Read `ids`, then yield new tokens (ints) one by one, until one of the config's eos_ids (not yielded) or max_new_tokens.
 
     With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
-    speculate: how many tokens the MTP block guesses ahead (True: 1), so that one pass of the model may say several. Tokens
+    speculate: how many tokens the MTP block (True: 1) or DSpark's blocks (True: a whole block) guess ahead, so that one pass of
+    the model may say several. speeds: of passes with 1, 2, ... tokens, for DSpark to guess only so far as it pays. Tokens
     follow the same distribution as without, but a seed draws another text. At temperature 0 it is the same text, up to
     draws that float32 cannot decide; see speculate.Tally, one of which may be handed in to be filled.
     Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
@@ -27,8 +29,9 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
         raise Refused(f"generate: prompt and new tokens make {wanted}, over this config's {model.config.max_seq_len} "
                       "(max_seq_len). Ask for fewer.")
     drafts, tally, rng = check_speculation(model, cache, speculate), tally or Tally(), np.random.default_rng(seed)
+    check_speeds(model, drafts, speeds)
     if drafts:
-        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally)
+        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds)
     return _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally)
 
 

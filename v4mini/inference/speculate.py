@@ -11,6 +11,9 @@ The MTP block was made for one draft: it takes the main model's streams at t. Fu
 which is an approximation, so deeper drafts are poorer. Source: V4 report 2.1, DeepSeek-V3 report 2.2 (arXiv:2412.19437);
 reference inference/model.py, MTPBlock; the rule: arXiv:2211.17192, algorithm 1.
 
+A checkpoint with DSpark blocks has no MTP block; dspark.py drafts then, from what the model was thinking in some of its layers,
+and the rest of this file is the same for both.
+
 Not here: what it costs and when it pays (planning/speculation.py), settings of the caller (generate.py).
 """
 
@@ -21,7 +24,9 @@ import numpy as np
 
 from v4mini.inference.cache import Cache
 from v4mini.inference.cached import CHUNK
+from v4mini.inference.dspark import DSparkDrafter
 from v4mini.inference.sampling import distribution, draw
+from v4mini.layers.dspark import beside
 from v4mini.shapes import Refused
 
 
@@ -68,18 +73,31 @@ class Tally:
 
 
 def check_speculation(model, cache, speculate):         # -> drafts a pass, 0 for none
-    """Raise Refused unless this model and cache can draft so many tokens."""
+    """Raise Refused unless this model and cache can draft so many tokens. True: as many as the drafter was trained for."""
+    block = model.config.dspark_block_size
+    if speculate is True and block:
+        speculate = block
     if not isinstance(speculate, int | np.integer) or speculate < 0:
         raise Refused(f"speculate: expected False, True or a number of drafts, got {speculate!r}. True is 1 draft.")
     if speculate and speculate >= cache.reserve:        # a pass is one token more, and all of it may have to be taken back
         raise Refused(f"speculate: expected fewer drafts than the {cache.reserve} tokens that the cache can take back, got "
                       f"{speculate}. Ask for fewer, or hand in new_cache(reserve={speculate + 1}).")
-    if speculate and model.weights.mtp is None and model.config.n_dspark_layers:
-        raise Refused("speculate: in this checkpoint DSpark drafts, not an MTP block (dspark_block_size = "
-                      f"{model.config.dspark_block_size}). Load one with an MTP block, or leave it out.")
-    if speculate and model.weights.mtp is None:
-        raise Refused("speculate: this checkpoint has no MTP block (n_mtp_layers = 0). Load one that has, or leave it out.")
+    if speculate and block and speculate > block:
+        raise Refused(f"speculate: expected at most {block} drafts (dspark_block_size), got {speculate}. "
+                      "A DSpark block guesses no more.")
+    if speculate and model.weights.mtp is None and not block:
+        raise Refused("speculate: this checkpoint has no MTP block and no DSpark blocks. Load one that has, or leave it out.")
     return int(speculate)
+
+
+def check_speeds(model, drafts, speeds):
+    """Raise Refused unless speeds is None, or says of each number of tokens a pass may hold how fast it is."""
+    if speeds is None:
+        return
+    if not drafts or model.weights.dspark is None:
+        raise Refused("speeds: expected them with DSpark drafts only, which say how sure they are. Leave them out.")
+    if len(speeds) < drafts + 1 or not all(0 < speed < float("inf") for speed in speeds):
+        raise Refused(f"speeds: expected {drafts + 1} numbers above 0, for passes of 1 to {drafts + 1} tokens, got {speeds!r}.")
 
 
 def remainder(p, q):                                    # [V], [V] -> [V], sums to 1
@@ -138,14 +156,20 @@ class Drafter:
         return out[-1:]
 
 
-def read(model, ids, cache, scored):                    # [n] ints -> logits [scored, V], streams [n, M, D]
-    """Append to what `cache` holds. Gives the scores after each of the last `scored` tokens, and what the MTP block takes."""
+def read(model, ids, cache, scored):                    # [n] ints -> logits [scored, V], [n, ...]
+    """Append to what `cache` holds. Gives the scores after each of the last `scored` tokens, and of each token what drafters
+    take:
+
+    its streams [M, D] for the MTP block, its taps [layers * D] for DSpark.
+    """
+    taps = None if model.weights.dspark is None else []
     with model.appending([ids], [cache]) as (ids, spans):
-        streams = model.streams(ids, spans)
-        return model.ops.host(model.head(streams[len(ids) - scored:], model.weights.head)), streams
+        streams = model.streams(ids, spans, taps=taps)
+        shown = streams if taps is None else beside(model.ops, taps)
+        return model.ops.host(model.head(streams[len(ids) - scored:], model.weights.head)), shown
 
 
-def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally):      # yields ints
+def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds=None):    # yields ints
     """New tokens one by one, as generate does without speculation, several of them from one pass of the main model.
 
     When it ends (at the end token or the last wanted one), is closed or interrupted, `cache` holds what it would hold
@@ -154,7 +178,7 @@ def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, r
     start, drawn = cache.length + len(ids), 0
     choose = partial(distribution, temperature=temperature, top_p=top_p)
     try:
-        for run in _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally):
+        for run in _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds):
             for token in run:
                 drawn += 1
                 if token in model.config.eos_ids:
@@ -165,12 +189,16 @@ def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, r
             cache.rewind(cache.length - (start + drawn - 1))
 
 
-def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally):       # yields [int, ...], cache read up to the last
-    greedy, tail = choose.keywords["temperature"] == 0, ids[-model.config.window_size:]         # all that the MTP block sees
+def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds):     # yields [int, ...], cache read up to there
+    greedy, tail = choose.keywords["temperature"] == 0, ids[-model.config.window_size:]         # all that a drafter sees
     if len(tail) < len(ids):
         model.prefill(ids[: -len(tail)], cache)
     pieces = [read(model, tail[i: i + CHUNK], cache, 1) for i in range(0, len(tail), CHUNK)]
-    drafter = Drafter(model, cache.storage, cache.reserve, model.ops.concat([streams for _, streams in pieces]))
+    shown = model.ops.concat([shown for _, shown in pieces])
+    if model.weights.dspark is None:
+        drafter = Drafter(model, cache.storage, cache.reserve, shown)
+    else:
+        drafter = DSparkDrafter(model, cache.storage, cache.reserve, shown, speeds)
     logits = pieces[-1][0]
     run = [draw(choose(logits[0]), rng)]
     next_ids, left = [*tail[1:], *run], max_new_tokens - 1
@@ -182,9 +210,10 @@ def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally):       
             return
         count = min(drafts, left - 1)                   # so no pass says more than is wanted, or reads beyond max_seq_len
         guesses, offered = drafter.draft(next_ids, count, choose, rng)
-        logits, streams = read(model, [run[-1], *guesses], cache, 1 + count)
+        count = len(guesses)
+        logits, shown = read(model, [run[-1], *guesses], cache, 1 + count)
         run = judge(guesses, offered, [choose(row) for row in logits], rng)
         cache.rewind(1 + count - len(run))
-        logits, drafter.waiting = logits[: len(run)], streams[: len(run)]
+        logits, drafter.waiting = logits[: len(run)], shown[: len(run)]
         next_ids, left = run, left - len(run)
         tally.add(count, len(run))

@@ -68,11 +68,11 @@ class StreamingModel(CachedModel):
         """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
         return super().prefill(ids, cache, progress, self.plan.chunk if chunk is None else chunk)
 
-    def streams(self, ids, sequences, trace=None, logits_to_keep=None):
+    def streams(self, ids, sequences, trace=None, logits_to_keep=None, taps=None):
         """As Model.streams. The hash layers' experts follow from the ids alone, so they are asked for before anything runs."""
         self.pool.resize(*self.plan.rooms(len(ids), resident_bytes() - self.pool.nbytes))
         self.pool.begin(self._known(ids, sequences, logits_to_keep) if self.reads_ahead else ())
-        return super().streams(ids, sequences, trace, logits_to_keep)
+        return super().streams(ids, sequences, trace, logits_to_keep, taps)
 
     def report(self):                                   # -> dict of plain values
         """What was used and read since the model was opened."""

@@ -7,7 +7,12 @@ With acceptance a (the chance that a draft is accepted if those before it were) 
     speed-up             tokens / cost
 
 Draft i is worth something only if all before it hold, hence a^i; and one token comes for certain. Source: arXiv:2211.17192,
-section 3.1 and theorem 3.8, with v there always 1. Not here: the drafting (inference/speculate.py), seconds (bench/).
+section 3.1 and theorem 3.8, with v there always 1.
+
+A drafter that also says how sure it is (DSpark's confidence c_i: the chance that draft i is accepted if those before it were)
+lets a machine that serves many texts choose, pass by pass, which drafts are worth their place. Draft j survives with probability
+a_j = c_1 ... c_j; `admitted` takes drafts in the order of a_j while tokens a second still rise. Source: arXiv:2607.05147.
+Not here: the drafting (inference/speculate.py), seconds (bench/).
 """
 
 import numpy as np
@@ -39,6 +44,29 @@ def break_even(drafts, verify_cost, draft_cost):        # -> the acceptance from
         middle = (low + high) / 2
         low, high = (middle, high) if expected_tokens(middle, drafts) < cost else (low, middle)
     return high
+
+
+def survivals(confidences):                             # [k] chances -> [k], never rising
+    """How likely each draft is to be reached and accepted: c_1, c_1 c_2, ..."""
+    return np.cumprod(np.asarray(confidences, np.float64))
+
+
+def admitted(requests, speed):                          # [[k] chances, ...], function -> [drafts to verify, ...]
+    """How many drafts of each request one pass should verify. speed(n): passes a second with n tokens in all.
+
+    Drafts of all requests are taken in the order of their survival, the earlier request and draft first among equals, as long as
+    (expected tokens) x (passes a second) rises, and the search stops at the first that does not raise it. A later one might, but
+    to know that its confidence would have to be asked, which depends on the drafts before it: then a draft's own value would
+    have a say in whether it is verified, and what comes out would not follow the model any more.
+    """
+    order = sorted(((-a, at, place) for at, chances in enumerate(requests) for place, a in enumerate(survivals(chances))))
+    taken, tokens, best = [0] * len(requests), float(len(requests)), len(requests) * speed(len(requests))
+    for a, at, _ in order:
+        rate = (tokens - a) * speed(len(requests) + sum(taken) + 1)
+        if not rate > best:
+            break
+        taken[at], tokens, best = taken[at] + 1, tokens - a, rate
+    return taken
 
 
 def acceptance_of(p, q):                                # [..., V], [..., V] -> [...], 0 to 1

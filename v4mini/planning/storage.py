@@ -23,7 +23,7 @@ WEIGHTS = ("released", "fp8", "w8a8", "w4a8", "bf16", "q2")
 ARITHMETIC = {"released": "fp8", "fp8": "fp8", "w8a8": "int8", "w4a8": "int8", "bf16": "bf16", "q2": "bf16"}
 EXPERTS = "routed experts"
 QUANTISED = {EXPERTS, "shared experts", "attn wq_a", "attn wq_b", "attn wkv", "attn wo_a", "attn wo_b", "indexer wq_b",
-             "MTP projections"}         # groups that the release stores in FP4 and FP8
+             "MTP projections", "DSpark projection"}         # groups that the release stores in FP4 and FP8
 ROW_SCALE = 4                   # bytes: one float32 a row of an INT8 or INT4 matrix
 
 

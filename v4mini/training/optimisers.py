@@ -27,7 +27,8 @@ def learner(spec):                                      # TensorSpec -> "muon" |
         return None
     if spec.first == "bias":
         return "balance"
-    is_hidden_matrix = spec.first == "matrix" and spec.name not in ("embed.weight", "head.weight")
+    is_table = spec.name in ("embed.weight", "head.weight") or ".markov_head." in spec.name     # a row a token
+    is_hidden_matrix = spec.first == "matrix" and not is_table
     return "muon" if is_hidden_matrix else "adamw"
 
 

@@ -202,7 +202,7 @@ class Tape(Backend):
         return Choice(best if self.sparse else None, visible, scores, best)
 
     def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
-        choice = picks
+        choice = picks if isinstance(picks, Choice) else None       # picks that nobody had to choose are an array
         if choice is not None:
             picks, visible = choice.picks, None if self.sparse else choice.visible
         far = None if entries is None else entries.data

@@ -61,3 +61,38 @@ def draw_overlap(ax, overlap, levels):                  # [T] of 0..1, {name: 0.
         ax.axhline(100 * level, color=color, ls=dash, lw=1.6, label=f"{name}: {100 * level:.0f}%")
     ax.set(xlabel="place in the text (token)", ylabel="acceptance (%)", ylim=(-3, 103))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+
+
+def draw_round(ax, read, window, block):                # ints -> rows that each token of the block reads
+    """Who reads what in a DSpark round: a line for each token of the block, a column for each row it could read."""
+    ring = range(max(0, read - window), read)
+    for y in range(block):
+        for x in range(read + block):
+            kind = "ring" if x in ring else "own" if x >= read else "gone"
+            color = {"ring": BLUE, "own": ORANGE, "gone": PAPER}[kind]
+            ax.add_patch(_square(x, y, fc=color, hatch="///" if kind == "own" else "", ec=INK if kind != "gone" else "#CCCCCC"))
+    for place, name in ((read - window / 2 - 0.5, "main rows in the ring"), (read + block / 2 - 0.5, "this block"),
+                        ((read - window) / 2 - 0.5, "left the ring")):
+        ax.text(place, -0.75, name, ha="center", color=INK)
+    ax.set_yticks(range(block), ["anchor", *["noise"] * (block - 1)])
+    ax.set_xticks(range(read + block), [f"{x}" for x in range(read)] + [f"+{i + 1}" for i in range(block)])
+    ax.set(xlabel="row: a token of the text, or one of the block", ylabel="reads", xlim=(-0.6, read + block - 0.4),
+           ylim=(block - 0.4, -1.3))
+    ax.grid(visible=False)
+    return len(ring) + block
+
+
+def _square(x, y, **look):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.44, y - 0.42), 0.88, 0.84, lw=0.7, **look)
+
+
+def draw_mistakes(ax, far, allowed):                    # {name: number}, number
+    """How far off each mistake makes the numbers, on a logarithmic axis, beside what rounding is allowed."""
+    names = sorted(far, key=far.get)
+    ax.barh(names, [far[name] for name in names], color=BLUE, height=0.66)
+    ax.axvline(allowed, color=RED, ls="--", label=f"allowed: {allowed:g}")
+    ax.set(xscale="log", xlabel="largest difference of a score or confidence", xlim=(allowed / 2, 2 * max(far.values())))
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0))

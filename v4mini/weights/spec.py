@@ -86,6 +86,8 @@ class _Table:
         yield self.row("head.weight", (c.vocab_size, c.dim), "plain", "matrix", "output head")
         for number in range(c.n_mtp_layers):
             yield from self.mtp(f"mtp.{number}", c.n_layers + number)
+        for stage in range(c.n_dspark_layers):
+            yield from self.dspark(f"mtp.{stage}", stage)
 
     def hyper_connection(self, name, rows, scales, kind):
         c = self.c
@@ -158,3 +160,19 @@ class _Table:
         for part in ("enorm", "hnorm", "norm"):
             yield self.row(f"{name}.{part}.weight", (c.dim,), "plain", "norm", "norms and vectors")
         yield from self.hyper_connection(f"{name}.hc_head", c.hc_mult, 1, "head")
+
+    def dspark(self, name, stage):
+        """A DSpark block; the first also reads the model's layers, the last also drafts. Source: the 0731 release's index."""
+        c = self.c
+        yield from self.block(name, c.n_layers + stage)
+        if stage == 0:
+            yield self.row(f"{name}.main_proj.weight", (c.dim, len(c.dspark_target_layer_ids) * c.dim), "linear", "matrix",
+                           "DSpark projection")
+            yield self.row(f"{name}.main_norm.weight", (c.dim,), "plain", "norm", "norms and vectors")
+        if stage == c.n_dspark_layers - 1:
+            for part, shape in (("markov_head.markov_w1", (c.vocab_size, c.dspark_markov_rank)),
+                                ("markov_head.markov_w2", (c.vocab_size, c.dspark_markov_rank)),
+                                ("confidence_head.proj", (1, c.dim + c.dspark_markov_rank))):
+                yield self.row(f"{name}.{part}.weight", shape, "plain", "matrix", "DSpark heads")
+            yield self.row(f"{name}.norm.weight", (c.dim,), "plain", "norm", "norms and vectors")
+            yield from self.hyper_connection(f"{name}.hc_head", c.hc_mult, 1, "head")

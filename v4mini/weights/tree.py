@@ -117,6 +117,19 @@ class MTP:
 
 
 @dataclass(frozen=True)
+class DSpark:
+    """The drafter of the 0731 release: blocks that read the model's own layers and guess several tokens at once."""
+
+    main_proj: Matrix       # [D, taps * D], the model's layers to one row
+    main_norm: np.ndarray
+    blocks: tuple[Block, ...]
+    head: Head
+    markov_w1: Matrix       # [V, r], a row for the token before
+    markov_w2: Matrix       # [V, r], what it adds to each token's logit
+    confidence: Matrix      # [1, D + r]
+
+
+@dataclass(frozen=True)
 class Weights:
     """A whole model."""
 
@@ -124,6 +137,7 @@ class Weights:
     layers: tuple[Block, ...]
     head: Head
     mtp: MTP | None
+    dspark: DSpark | None = None
 
 
 def mapped(tree, change):                               # Weights or any noun, function -> the same noun
@@ -206,9 +220,20 @@ class _Builder:
             enorm=self.vector(f"{name}.enorm.weight"), hnorm=self.vector(f"{name}.hnorm.weight"),
             head=Head(self.hyper_connection(f"{name}.hc_head"), self.vector(f"{name}.norm.weight"), head))
 
+    def dspark(self, head):
+        stages = self.config.n_dspark_layers
+        first, last = "mtp.0", f"mtp.{stages - 1}"
+        return DSpark(
+            main_proj=self.matrix(f"{first}.main_proj"), main_norm=self.vector(f"{first}.main_norm.weight"),
+            blocks=tuple(self.block(f"mtp.{stage}", self.config.n_layers + stage) for stage in range(stages)),
+            head=Head(self.hyper_connection(f"{last}.hc_head"), self.vector(f"{last}.norm.weight"), head),
+            markov_w1=self.matrix(f"{last}.markov_head.markov_w1"), markov_w2=self.matrix(f"{last}.markov_head.markov_w2"),
+            confidence=self.matrix(f"{last}.confidence_head.proj"))
+
     def weights(self):
         head = self.matrix("head")
         return Weights(
             embed=self.matrix("embed"), layers=tuple(self.block(f"layers.{i}", i) for i in range(self.config.n_layers)),
             head=Head(self.hyper_connection("hc_head"), self.vector("norm.weight"), head),
-            mtp=self.mtp("mtp.0", head) if self.config.n_mtp_layers else None)
+            mtp=self.mtp("mtp.0", head) if self.config.n_mtp_layers else None,
+            dspark=self.dspark(head) if self.config.n_dspark_layers else None)

@@ -1,0 +1,60 @@
+"""DSparkDrafter: the three DSpark blocks between two passes of the model, and the ring of main rows that they keep.
+
+Not here: the blocks themselves (layers/dspark.py), the loop that asks for drafts and judges them (speculate.py).
+"""
+
+import numpy as np
+
+from v4mini.inference.cache import Cache
+from v4mini.inference.sampling import draw
+from v4mini.layers.dspark import confidence, everything_but_itself, markov, parallel_stage
+from v4mini.planning.speculation import admitted
+
+
+class DSparkDrafter:
+    """Guesses up to dspark_block_size tokens a round.
+
+    waiting: taps [n, layers * D] of tokens that the model has read and the ring has not, at least one. `confidences` holds what
+    the last round said of its drafts, as logits. speeds: passes a second with 1, 2, ... tokens, in any unit; a round then ends
+    before the first draft that would not pay, as planning.speculation.admitted has it. Whether it pays is known from the drafts
+    before it, never from its own value: so what is verified does not depend on what it is, and the text follows the model.
+    Positions count from the first token in the ring: a window layer sees distances only.
+    """
+
+    def __init__(self, model, storage, reserve, taps, speeds=None):
+        c = model.config
+        self.model, self.waiting, self.confidences, self.speeds = model, taps, [], speeds
+        self.layers = range(c.n_layers, c.n_layers + c.n_dspark_layers)
+        self.cache = Cache(c, storage, reserve, layers=self.layers, formats=model.ops.formats)
+
+    def draft(self, next_ids, count, choose, rng):      # [n] ints, int -> [count] ints, [count] x [V]
+        """Guess what comes after next_ids, of which the last is the anchor; and from which distribution each was drawn."""
+        h, base = self._block(int(next_ids[-1]))
+        ops, w, previous = self.model.ops, self.model.weights.dspark, int(next_ids[-1])
+        drafts, offered, self.confidences = [], [], []
+        for place in range(count):
+            rows, bias = markov(ops, np.array([previous]), w)
+            self.confidences.append(float(ops.host(confidence(ops, h[place: place + 1], rows, w))[0, 0]))
+            if self.speeds is not None and not self._pays():
+                break
+            offered.append(choose(ops.host(base[place: place + 1] + bias)[0]))
+            previous = draw(offered[-1], rng)
+            drafts.append(previous)
+        return drafts, offered
+
+    def _pays(self):                                    # -> whether the draft whose confidence came last is worth a place
+        chances = 1 / (1 + np.exp(-np.array(self.confidences)))
+        return admitted([chances], lambda tokens: self.speeds[tokens - 1]) == [len(chances)]
+
+    def _block(self, anchor):                           # -> h [G, D], base [G, V]
+        model, c, new = self.model, self.model.config, len(self.waiting)
+        ids = np.array([anchor] + [c.dspark_noise_token_id] * (c.dspark_block_size - 1))
+        start = self.cache.length
+        picks = everything_but_itself(min(start + new, c.window_size), len(ids))
+
+        def keep(layer, rows):
+            return self.cache.extend(layer, "window", rows)[-c.window_size:]
+        places = start + new + np.arange(len(ids))
+        found = parallel_stage(model.ops, self.waiting, np.arange(start, start + new), ids, places, picks, model.weights, c, keep)
+        self.cache.commit(new)
+        return found
