@@ -137,3 +137,15 @@ def test_options_of_jupyter_pass_through(monkeypatch):
 
 def test_a_config_alone_is_inspected():
     assert run("inspect", DATA / "mini" / "config.json").output.split(":", 1)[1] == run("inspect", "mini").output.split(":", 1)[1]
+
+
+def commands_with_json():
+    groups = [(name, command) for name, command in main.commands.items()]
+    found = [((name,), command) for name, command in groups]
+    found += [((name, below), command) for name, group in groups for below, command in getattr(group, "commands", {}).items()]
+    return [names for names, command in found if any("--json" in option.opts for option in command.params)]
+
+
+@pytest.mark.parametrize("names", commands_with_json(), ids=" ".join)
+def test_what_json_gives_is_described(names):
+    assert "--json gives" in run(*names, "--help").output

@@ -34,14 +34,22 @@ def bench_options(command):
 @bench.command()
 @bench_options
 def prefill(lengths, against, repeats, plot, as_json):
-    """Tokens per second of reading a text, 12M model, float32."""
+    """Tokens per second of reading a text, 12M model, float32.
+
+    --json gives one object: ceilings (gemm_flops and read_bytes a second), laps (tokens, engine, seconds, tokens_per_second,
+    gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
+    """
     _race("prefill", lengths, against, repeats, plot, as_json)
 
 
 @bench.command()
 @bench_options
 def decode(lengths, against, repeats, plot, as_json):
-    """Milliseconds per new token behind a text, 12M model, float32."""
+    """Milliseconds per new token behind a text, 12M model, float32.
+
+    --json gives one object: ceilings (gemm_flops and read_bytes a second), laps (tokens, engine, seconds, tokens_per_second,
+    gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
+    """
     _race("decode", lengths, against, repeats, plot, as_json)
 
 
@@ -90,6 +98,9 @@ def bench_train(models, batches, against, repeats, as_json):
     """Seconds of a training step: forward, backward, update; float32, next-token loss.
 
     Ours updates with Muon, as V4 does, and in another run with AdamW, as Hugging Face's model here.
+
+    --json gives one object: laps (model, rows, length, engine, how, seconds, of these update_seconds, tokens_per_second, loss,
+    peak_bytes, failure), ratios (ours, against, model, rows, length, times).
     """
     before_numpy(is_training=True)
     from v4mini.bench.train import ratios, train_configs, train_race
@@ -141,7 +152,11 @@ def _numbers(text):
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")
 @json_option
 def bench_kernels(repeats, plot, as_json):
-    """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 2 GB of memory."""
+    """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 2 GB of memory.
+
+    --json gives one object: ceilings, as bench prefill has them, and kernels: name, shape, seconds, numpy_seconds, bound (what
+    limits it) and share of that ceiling.
+    """
     from v4mini.bench.kernels import kernel_times
     from v4mini.bench.roof import ceilings
 
@@ -177,7 +192,11 @@ def _say_ceilings(roof):
 @backend_option
 @json_option
 def bench_million(tokens, log, backend, as_json):
-    """Read a million tokens on this machine, then decode: time and memory at every doubling."""
+    """Read a million tokens on this machine, then decode: time and memory at every doubling.
+
+    --json gives an object a line: what is start, prefill or decode; to (tokens so far), tokens_per_second and what was
+    predicted, total_seconds, cache_bytes, resident_bytes; at the end median_ms of a token.
+    """
     from v4mini.bench.million import million
     from v4mini.engines import choose_backend
     from v4mini.inference.cached import CachedModel

@@ -26,7 +26,10 @@ LENGTHS = "4096,65536"
 @backend_option
 @json_option
 def card(path, measure, lengths, crowded, untrained, questions, beside, threads, backend, as_json):
-    """What the model in PATH was trained on, and what it can do."""
+    """What the model in PATH was trained on, and what it can do.
+
+    --json gives card.json as it is: model, trained, measured (bits a byte, needles, experts' load) and beside.
+    """
     before_numpy(threads)
     from v4mini.training.card import card_text, quoted, read_card, write_card
 

@@ -20,6 +20,8 @@ def claims(only, claims_files, machines_files, prices_files, as_json):
 
     supported: it holds. qualified: true in a sense that the claim does not say. refuted: it does not hold. open: nobody
     outside knows. Claims that no computation can settle rest on the source that is named.
+
+    --json gives a list of objects: name, claim, by, said, verdict, finding, computed, numbers, source, date, note, sure.
     """
     from v4mini.planning.checks import VERDICTS, Tools
     from v4mini.planning.claims import judged, read_claims

@@ -62,6 +62,10 @@ def cost(workload, models, on, peak_share, history, machine, model, stored, term
     v4mini cost ingest --machine h200-node --terms rent
     v4mini cost chat --models v4-pro,gpt-5.5 --history
     v4mini cost --documents 5000 --in 20000 --out 1000 --cached 0.5
+
+    --json gives one object: workload, date; apis, cheapest first, with prices of a million tokens, each and total in USD and
+    sources; with --history times dearer by day; with --machine own: its cases by efficiency, each with seconds, documents an
+    hour, USD and break-even a month by API.
     """
     from v4mini.planning.cost import api_costs, price_history
     from v4mini.planning.prices import pick, read_prices

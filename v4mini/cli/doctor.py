@@ -13,7 +13,10 @@ from v4mini.viz.tables import text_table
 @click.option("--warm", is_flag=True, help="Compile all kernels now; without it each is compiled at its first use.")
 @json_option
 def doctor(warm, as_json):
-    """Is this machine ready? Python, packages, cores, memory, disk, engines."""
+    """Is this machine ready? Python, packages, cores, memory, disk, engines.
+
+    --json gives a list of objects: what, found, verdict (ok, missing, or what it is good for).
+    """
     from v4mini.proof.installation import report
 
     facts = report(data_folder())

@@ -63,6 +63,8 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     Interrupted, the same command goes on where it was. A folder stays with the commit of its first part. Login, endpoint and
     cache are those of huggingface_hub. Tested against an imitation of the hub on one machine, its faults included; the real one
     has not been contacted by the tests.
+
+    --json gives one object: from, revision, into, tensors, bytes, to_read, seconds (estimated), files, and whether fetched.
     """
     from v4mini.weights.remote import fetch as bring
     from v4mini.weights.remote.plan import plan as make_plan

@@ -26,6 +26,9 @@ def inspect(what, list_tensors, checksums, limit, endpoint, as_json):
     WHAT is a folder, a .safetensors file, hf://owner/name (then its headers are read, a few MB), or a config.json, flash, pro,
     mini, bench or tiny: then the same from the config alone. Reads headers only. Exit 1 if the checkpoint is not whole or does
     not fit its config.
+
+    --json gives one object: name, layers, parameters, active, bytes, formats and groups in bytes, config, every tensor with
+    dtype and shape, problems (none if it fits), missing, notes; of fetched parts also fetched and parts.
     """
     report = _inspected(what, endpoint, limit)
     if checksums:

@@ -28,6 +28,9 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
     """What would a cache of experts have made of a recorded routing? Hit rates, reads and seconds per token.
 
     TRACE comes from generate --trace. belady knows the future: no policy can read less.
+
+    --json gives one object: tokens, decoded, uses, experts_used, expert_bytes, dense_bytes, reuse_ceiling, rates in bytes a
+    second, and laps: experts, bytes, policy, hit_rate, and of decoded tokens their hit rate, bytes read and seconds.
     """
     from v4mini.inference.streaming_trace import read_trace
     from v4mini.planning import replay as planning

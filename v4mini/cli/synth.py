@@ -26,6 +26,8 @@ def synth(model, layers, out, mtp, reserve, seed, as_json):
 
     It answers nonsense at the real model's speed: for trying out and timing what needs the real sizes. There is no tokenizer:
     generate takes --ids. Interrupted, the same command goes on behind the files that are complete.
+
+    --json gives one object: path, layers, of (how many the real one has), bytes, seed.
     """
     from v4mini.weights.synth import free_bytes, most_layers, total_bytes
     from v4mini.weights.synth import synth as write
