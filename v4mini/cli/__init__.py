@@ -11,6 +11,7 @@ from v4mini.cli import (  # noqa: F401  # noqa: F401  (each adds its command)
     claims,
     cost,
     doctor,
+    export,
     fetch,
     generate,
     inspect,
