@@ -100,3 +100,11 @@ def test_a_top_p_out_of_range_is_refused(top_p):
 @pytest.mark.parametrize("temperature, top_p", [(0, 1), (1, 1.0), (np.float32(0.5), np.float64(0.5)), (1e-320, 1e-320)])
 def test_any_number_in_range_will_do(temperature, top_p):
     check_sampling(temperature, top_p)
+
+
+def test_rows_of_the_head_that_are_padding_are_never_drawn():
+    rng, logits = np.random.default_rng(0), np.float32([0, 1, 2, 50, 60])
+    for temperature in (0, 1e-30, 1, 1e30):
+        assert {sample(logits, rng, temperature, 1.0, vocabulary=3) for _ in range(50)} <= {0, 1, 2}
+    assert distribution(logits, 1.0, 0.5, vocabulary=3).shape == (3,)
+    assert sample(logits, rng, 0) == 4

@@ -3,6 +3,7 @@
 Reads a JSON task from its first argument, writes one JSON line. Not here: who is compared with whom (race.py).
 """
 
+import inspect
 import json
 import statistics
 import sys
@@ -63,12 +64,14 @@ class _HuggingFace:
         self.torch, self.model = torch, transformers_model(random_tensors(config), config)
         # transformers picks its fastest way over experts (grouped products) when left alone; sizes here allow it
         self.model.set_experts_implementation(task.get("hf_experts", "grouped_mm"))
+        # transformers 5.24 calls its cache "cache", 5.23 "past_key_values"
+        self.cache_name = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
         self.past = None
 
     def _run(self, ids, past):
         with self.torch.no_grad():
-            out = self.model(self.torch.tensor(ids)[None], past_key_values=past, use_cache=True, logits_to_keep=1)
-        self.past = out.past_key_values
+            out = self.model(self.torch.tensor(ids)[None], use_cache=True, logits_to_keep=1, **{self.cache_name: past})
+        self.past = getattr(out, self.cache_name)
 
     def prefill(self, ids):
         self._run(ids, None)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -62,7 +63,8 @@ def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperatur
     with opened_model(path, backend, None, memory, policy) as opened:
         tokenizer = v4.Tokenizer.load(folder)
         _introduce(path, instructions if effort else None)
-        talk = Conversation(opened, tokenizer, v4.generate, system, think, effort, not keep_thinking, instructions)
+        speak = partial(v4.generate, vocabulary=tokenizer.vocab_size)
+        talk = Conversation(opened, tokenizer, speak, system, think, effort, not keep_thinking, instructions)
         if tools_file:
             _give_tools(talk, tools_file)
         asked = filter(str.strip, [sys.stdin.read()]) if whole else questions(talk, typed_lines())

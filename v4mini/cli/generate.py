@@ -53,7 +53,8 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
         tokenizer = None if ids else v4.Tokenizer.load(path)
         prompt_ids = _read_ids(prompt) if ids else [opened.config.bos_id, *tokenizer.encode(_not_empty(prompt))]
         with watched(opened, trace_file, len(prompt_ids)) as speaker:
-            tokens = v4.generate(speaker, prompt_ids, max_new_tokens, temperature, top_p, seed, speculate=speculate, tally=tally)
+            tokens = v4.generate(speaker, prompt_ids, max_new_tokens, temperature, top_p, seed, speculate=speculate, tally=tally,
+                                 vocabulary=None if ids else tokenizer.vocab_size)
             said, text, seconds = _say(tokens, None if ids else StreamDecoder(tokenizer), stop, silent=as_json)
         report = streaming_report(opened)
     if as_json:

@@ -8,7 +8,7 @@ from v4mini.shapes import Refused
 
 
 def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None,
-             speeds=None):
+             speeds=None, vocabulary=None):
     """Read `ids`, then yield new tokens (ints) one by one, until one of the config's eos_ids (not yielded) or max_new_tokens.
 
     With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
@@ -16,6 +16,7 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
     the model may say several. speeds: of passes with 1, 2, ... tokens, for DSpark to guess only so far as it pays. Tokens
     follow the same distribution as without, but a seed draws another text. At temperature 0 it is the same text, up to
     draws that float32 cannot decide; see speculate.Tally, one of which may be handed in to be filled.
+    vocabulary: how many of the head's rows stand for tokens, as the tokenizer has them; padding behind them is never drawn.
     Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
     """
     check_sampling(temperature, top_p)
@@ -31,16 +32,16 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
     drafts, tally, rng = check_speculation(model, cache, speculate), tally or Tally(), np.random.default_rng(seed)
     check_speeds(model, drafts, speeds)
     if drafts:
-        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds)
-    return _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally)
+        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds, vocabulary)
+    return _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally, vocabulary)
 
 
-def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally):
+def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally, vocabulary):
     logits = model.prefill(ids, cache)
     for number in range(max_new_tokens):
         if temperature == 0:
-            tally.compare(logits[None])
-        token = sample(logits, rng, temperature, top_p)
+            tally.compare(logits[None, :vocabulary])
+        token = sample(logits, rng, temperature, top_p, vocabulary)
         if token in model.config.eos_ids:
             return
         yield token

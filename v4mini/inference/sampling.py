@@ -17,12 +17,12 @@ def _is_number(value):
     return isinstance(value, int | float | np.floating) and not isinstance(value, bool)
 
 
-def distribution(logits, temperature, top_p):           # [V] -> [V] float64, sums to 1
+def distribution(logits, temperature, top_p, vocabulary=None):     # [V] -> [V or vocabulary] float64, sums to 1
     """Softmax of logits / temperature, cut to the fewest best tokens that hold top_p of it. Temperature 0: the best one.
 
-    Of equal logits the earlier token counts as better.
+    Of equal logits the earlier token counts as better. vocabulary: how many first rows stand for tokens; the rest is padding.
     """
-    logits = np.asarray(logits, np.float64)
+    logits = np.asarray(logits[:vocabulary], np.float64)
     if temperature == 0:
         return (np.arange(len(logits)) == np.argmax(logits)).astype(np.float64)
     with np.errstate(over="ignore"):                    # -inf for a temperature near 0 is the right limit
@@ -42,6 +42,6 @@ def draw(p, rng):                                       # [V], sums to 1 -> int
     return best if p[best] == 1 else int(rng.choice(len(p), p=p))
 
 
-def sample(logits, rng, temperature=1.0, top_p=1.0):    # [V] -> int
+def sample(logits, rng, temperature=1.0, top_p=1.0, vocabulary=None):      # [V] -> int
     """Draw a token. Source: the release's generation_config (temperature 1, top_p 1)."""
-    return draw(distribution(logits, temperature, top_p), rng)
+    return draw(distribution(logits, temperature, top_p, vocabulary), rng)

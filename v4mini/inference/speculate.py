@@ -169,14 +169,14 @@ def read(model, ids, cache, scored):                    # [n] ints -> logits [sc
         return model.ops.host(model.head(streams[len(ids) - scored:], model.weights.head)), shown
 
 
-def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds=None):    # yields ints
-    """New tokens one by one, as generate does without speculation, several of them from one pass of the main model.
+def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds=None, vocabulary=None):
+    """Yield new tokens one by one, as generate does without speculation, several of them from one pass of the main model.
 
     When it ends (at the end token or the last wanted one), is closed or interrupted, `cache` holds what it would hold
     without: prompt and drawn tokens but the last. In between it may be ahead by the rest of a run.
     """
     start, drawn = cache.length + len(ids), 0
-    choose = partial(distribution, temperature=temperature, top_p=top_p)
+    choose = partial(distribution, temperature=temperature, top_p=top_p, vocabulary=vocabulary)
     try:
         for run in _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds):
             for token in run:
@@ -204,7 +204,7 @@ def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds)
     next_ids, left = [*tail[1:], *run], max_new_tokens - 1
     while True:
         if greedy:
-            tally.compare(logits)
+            tally.compare(logits[:, :choose.keywords["vocabulary"]])
         yield run
         if not left:
             return

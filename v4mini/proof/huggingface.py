@@ -121,7 +121,7 @@ class _Ranks(Backend):
 def transformers_model(tensors, config=None):           # -> transformers' DeepseekV4ForCausalLM with these weights, float32
     """Put released tensors (float32) into a model of transformers. Raises Refused if torch or transformers is missing."""
     try:
-        import torch
+        import torch  # noqa: F401, transformers imports without it and fails later
         from transformers import DeepseekV4Config, DeepseekV4ForCausalLM, logging
     except ImportError as error:
         raise Refused(f"--hf: {error.name or error} is not installed. Run: python -m pip install -e \".[parity]\"") from None
@@ -135,6 +135,13 @@ def transformers_model(tensors, config=None):           # -> transformers' Deeps
     fields["compress_rates"] = {kinds["csa"]: 4, kinds["hca"]: max(128, *config.compress_ratios)}
     # "eager": the plain loop over experts; grouped products demand widths that are multiples of 16 bytes
     model = DeepseekV4ForCausalLM(DeepseekV4Config(**fields, experts_implementation="eager")).float().eval()
+    return with_tensors(model, tensors)
+
+
+def with_tensors(model, tensors):                       # -> the model of transformers
+    """Put released tensors (float32) where transformers holds them."""
+    import torch
+
     state = model.state_dict()
     for name, values in tensors.items():
         place = to_hf(name)

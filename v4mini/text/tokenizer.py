@@ -105,7 +105,9 @@ class StreamDecoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def put(self, id):                          # -> text
-        """The characters that this token completes; '' while one is unfinished."""
+        """The characters that this token completes; '' while one is unfinished. A row of padding, past all tokens, is U+FFFD."""
+        if hasattr(id, "__index__") and operator.index(id) >= self._tokenizer.vocab_size:
+            return self.end() + "\ufffd"
         return self._utf8.decode(self._tokenizer.token_bytes(id, self._skip))
 
     def end(self):                              # -> text
