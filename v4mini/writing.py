@@ -49,6 +49,8 @@ def target(path):                       # -> str, absolute, links followed
             _expect_regular(text, os.stat(text))
         with contextlib.suppress(FileNotFoundError):
             _expect_regular(text, os.lstat(place))
+    except Refused:
+        raise
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ELOOP:
             raise Refused(f"{shown(text)}: cannot be written; expected a file or a new name, got a link in a circle.") from None
@@ -79,6 +81,8 @@ def shown(path):                        # -> str that does nothing to a terminal
 
 def _refused(path, error):              # OSError or ValueError -> Refused
     reason = getattr(error, "strerror", None) or error
+    if getattr(error, "errno", None) in _FULL:
+        return Refused(f"{shown(path)}: got no more room ({reason}); make room or choose another disk.")
     return Refused(f"{shown(path)}: cannot be written ({reason}); is the folder there, and yours?")
 
 

@@ -1,6 +1,7 @@
 """Writers killed at random moments, each in a process of its own: is what they leave whole, and does the next run sweep it?
 
-    python tests/hostile/kills.py SAVE FOLDER           the child: saves for ever, a line before each save
+    python tests/hostile/kills.py SAVE FOLDER           the child: saves for ever, a line when the first is done
+    python tests/hostile/kills.py run FOLDER            the child: goes on with a training run, saving after every step
 
 Not here: wrong bytes (the other files of this folder).
 """
@@ -89,8 +90,65 @@ def kill_savers(name, count, folder, seed=0):           # -> Counter of what was
     return found
 
 
+def new_run():                          # -> Run of 60 steps, NumPy's engine
+    from hostile.bad_checkpoints import TEXTS
+
+    from v4mini import Config
+    from v4mini.text import bpe
+    from v4mini.text.tokenizer import Tokenizer
+    from v4mini.training.corpus import Corpus
+    from v4mini.training.recipe import Lesson, Recipe, Stage
+    from v4mini.training.run import Run
+
+    config = Config.tiny().replace(vocab_size=300, compress_ratios=(4, 0, 16, 4, 0), hc_sinkhorn_iters=2)
+    tokenizer = Tokenizer(bpe.train(TEXTS, config.vocab_size))
+    stage = Stage("all", 60, 1, 48, {"text": 0.6, "facts": 0.4}, 0.02, lesson=Lesson((1,), gap=2, far=0.0), anticipate=1)
+    return Run(Recipe(config, (stage,)), Corpus.of(TEXTS, tokenizer), tokenizer, "numpy")
+
+
+def go_on(folder):                      # one life of a trainer
+    from v4mini.training.checkpoint import NAME
+    from v4mini.training.loop import train
+
+    run = new_run()
+    if (folder / NAME).exists():
+        run.restore(folder / NAME)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    train(run, folder, save_seconds=0)
+    return run
+
+
+def kill_trainers(count, folder, whole, seed=0):        # -> Counter
+    """Kill `count` trainers one after the other in the middle of their steps; then one goes on to the end."""
+    import numpy as np
+
+    from v4mini.training.checkpoint import NAME, read_checkpoint
+    from v4mini.training.loop import read_log
+
+    rng, found, folder = random.Random(seed), Counter(), Path(folder)
+    for _ in range(count):
+        with subprocess.Popen([sys.executable, __file__, "run", str(folder)], stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            time.sleep(rng.random() * SLOWEST)
+            child.kill()
+        found["killed with a temporary file"] += any(one.endswith(".part") for one in os.listdir(folder))
+        found["steps"] = read_checkpoint(folder / NAME)[1]["step"] if (folder / NAME).exists() else 0
+    go_on(folder), go_on(Path(whole))
+    one, other = (read_checkpoint(Path(where) / NAME) for where in (folder, whole))
+    same = one[0].keys() == other[0].keys() and all(np.array_equal(one[0][name], other[0][name]) for name in one[0])
+    found["the same bits" if same and one[1]["feed"] == other[1]["feed"] else "WRONG other bits"] += 1
+    found["WRONG a file was left"] += any(name.startswith(".") for name in os.listdir(folder))
+    found["WRONG log"] += [line["step"] for line in read_log(folder / "log.jsonl")] != sorted(
+        {line["step"] for line in read_log(folder / "log.jsonl")})
+    return found
+
+
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
+    if sys.argv[1] == "run":
+        go_on(Path(sys.argv[2]))
+        sys.exit(0)
     save, _ = saver(sys.argv[1], Path(sys.argv[2]))
     save(0)
     sys.stdout.write("ready\n")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.untrusted import brief, parse_json, read_file
+from v4mini.untrusted import brief, kind_of, parse_json, read_file
 from v4mini.writing import shown, write_whole
 
 MARK = "v4mini.json"
@@ -92,8 +92,9 @@ def expect_folder(path):
     """Refused if something that is no folder has the name."""
     path = Path(path)
     if (path.is_symlink() or path.exists()) and not path.is_dir():
-        raise Refused(f"{shown(path)}: expected a folder, or a name for a new one, got something else; it cannot be written "
-                      "into. Choose another name.")
+        kind = "a link that leads nowhere" if not path.exists() else kind_of(path.stat().st_mode).replace("no regular", "a")
+        raise Refused(f"{shown(path)}: expected a folder, or a name for a new one, got {kind}; it cannot be written into. "
+                      "Choose another name.")
 
 
 def sha256_of(path):                    # -> hex
