@@ -33,7 +33,7 @@ def _version(package):
 def torch_here():                                       # in a process of its own, since `import torch` may die
     """What torch sees: {"torch", "devices"}, or {"problem"} with its reason."""
     if find_spec("torch") is None:
-        return {"problem": "torch is not installed", "try": 'python -m pip install "v4mini[torch]"'}
+        return {"problem": "torch is not installed", "try": 'python -m pip install -e ".[torch]"'}
     run = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True)
     if run.returncode == 0:
         return json.loads(run.stdout)

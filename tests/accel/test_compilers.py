@@ -33,6 +33,20 @@ def test_interpreter():
     assert [one["case"] for one in report["findings"]] == list(CASES) and len(report["planted"]) == len(NUMBERS)
 
 
+@pytest.mark.skipif(has_ascend, reason="an environment of Triton-Ascend: no interpreter of triton")
+def test_the_file_of_a_selftest_is_taken_in(tmp_path):
+    """The reader's way, with the interpreter in place of a device."""
+    command = [sys.executable, "-m", "accel"]
+    cases = ["--case", "rope", "--case", "hc_post"]
+    subprocess.run([*command, "selftest", "--interpreter", *cases, "--out", tmp_path / "mine.json"], check=True)
+    subprocess.run([*command, "evidence", "add", tmp_path / "mine.json", "--evidence", tmp_path / "record.json"], check=True)
+    shown = [*command, "plan", "--evidence", tmp_path / "record.json", "--json"]
+    plan = subprocess.run(shown, check=True, capture_output=True, text=True)
+    labels = json.loads(plan.stdout)["labels"]
+    assert labels["rope"]["interpreter"] == labels["hc_post"]["interpreter"] == "measured"
+    assert labels["rope"]["sm_90a"] == labels["hc_pre"]["interpreter"] == "unrun"
+
+
 @pytest.mark.skipif(has_ascend, reason="an environment of Triton-Ascend: no CUDA tools")
 @pytest.mark.parametrize("target", ["sm_90a", "sm_100a"])
 def test_nvidia(target):
