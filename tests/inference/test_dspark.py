@@ -4,11 +4,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from inference.alone import RowsAlone, every_path
 from inference.test_speculate import chi_square, texts_of
 from layers.dspark_golden import CONFIG
 from tolerances import SAME_MODEL, VISIBLE
 
+from v4mini.cli import main
 from v4mini.config import Config
 from v4mini.inference.dspark import DSparkDrafter
 from v4mini.inference.generate import generate
@@ -17,6 +19,7 @@ from v4mini.inference.speculate import Tally, check_speculation, read, speculati
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
+from v4mini.weights.spec import tensors
 
 FIVE = CONFIG.replace(vocab_size=5, eos_id=4, dspark_noise_token_id=3)     # so that random drafts are right at times
 THREE = Config.tiny().replace(vocab_size=3, n_layers=1, n_hash_layers=0, compress_ratios=(4, 0)).with_dspark(markov_rank=12)
@@ -213,3 +216,29 @@ def test_a_model_opened_without_its_drafter_says_so(model_of):
     with pytest.raises(Refused, match="no MTP block and no DSpark"):
         generate(model, PROMPT, speculate=1)
     assert len(list(generate(model, PROMPT, 3, temperature=0))) == 3
+
+
+# ---- as files and by command ----
+
+def test_a_written_checkpoint_drafts_by_command_in_memory_and_streamed(tmp_path):
+    """The same text without drafts, with a block of them, and with its weights read as they are needed."""
+    run = partial(CliRunner().invoke, main)
+    folder = str(tmp_path / "written")
+    made = run(["synth", "--model", "mini", "--dspark", "--layers", "3", "--reserve", "1MB", "--out", folder, "--json"])
+    assert made.exit_code == 0, made.output
+    assert Config.load(folder) == Config.mini().replace(n_mtp_layers=0, n_layers=3).with_dspark()
+    options = ["generate", "5 9 17", "--ids", "--model", folder, "-n", "8", "--temperature", "0", "--backend", "numpy"]
+    plain, *others = (run([*options, *more]) for more in ([], ["--speculate", "5"], ["--speculate", "5", "--memory", "6GB"]))
+    for other in others:
+        assert other.exit_code == 0 and other.stdout == plain.stdout, other.output
+        assert "judged drafts accepted" in other.stderr
+    assert run(["synth", "--mtp", "--dspark", "--out", folder]).exit_code == 2
+    told = run([*options, "--speculate", "6"])
+    assert told.exit_code == 2 and "at most 5 drafts" in told.stderr
+
+
+def test_the_0731_release_is_counted_to_the_last_tensor():
+    """4,705 stored tensors under mtp.* and 166.9 GB in all, as published."""
+    drafter = [spec for spec in tensors(Config.flash().with_dspark()) if spec.name.startswith("mtp.")]
+    assert sum(len(spec.stored()) for spec in drafter) == 4705
+    assert round(sum(spec.nbytes for spec in tensors(Config.flash().with_dspark())) / 1e9, 1) == 166.9

@@ -48,3 +48,13 @@ def test_what_was_counted_is_drawn_as_hollow_marks(ax):
 def test_overlap_is_in_percent_with_its_levels_named(ax):
     speculation.draw_overlap(ax, [0.5, 1.0], {"mean": 0.75, "uniform": 0.2})
     assert list(ax.lines[0].get_ydata()) == [50, 100] and names(ax)[1:] == ["mean: 75%", "uniform: 20%"]
+
+
+def test_a_round_shows_who_reads_what(ax):
+    assert speculation.draw_round(ax, read=6, window=4, block=3) == 7
+    assert len(ax.patches) == 3 * 9 and [text.get_text() for text in ax.get_yticklabels()] == ["anchor", "noise", "noise"]
+
+
+def test_mistakes_are_shown_in_order_beside_what_is_allowed(ax):
+    speculation.draw_mistakes(ax, {"a": 2.0, "b": 0.5}, allowed=1e-3)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["b", "a"] and ax.get_xscale() == "log"

@@ -27,7 +27,7 @@ LARGEST_PROMPT = 256 << 20                              # bytes; a million token
 @click.option("--ids", is_flag=True, help="PROMPT is token ids, and ids are printed: no tokenizer needed.")
 @click.option("--simulate", type=click.Choice(["released"]), help="Round as DeepSeek's inference script does.")
 @click.option("--speculate", metavar="N", default=0, show_default=True, type=click.IntRange(0),
-              help="Tokens that the MTP block guesses ahead for each pass of the model.")
+              help="Tokens that the MTP block or DSpark guesses ahead for each pass of the model.")
 @streaming_options
 @backend_option
 def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, seed, stops, ids, simulate, speculate, memory,

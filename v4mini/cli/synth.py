@@ -18,10 +18,11 @@ from v4mini.viz.tables import human_bytes
 @click.option("--layers", default="auto", show_default=True, help="How many, or auto: as many as the disk holds.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder, new or begun by an earlier run.")
 @click.option("--mtp", is_flag=True, help="Also the MTP block, for --speculate.")
+@click.option("--dspark", is_flag=True, help="DSpark's three blocks instead, as in the release of 31 July 2026.")
 @click.option("--reserve", type=Bytes(), default="8GiB", show_default=True, help="Bytes of the disk to leave free.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @json_option
-def synth(model, layers, out, mtp, reserve, seed, as_json):
+def synth(model, layers, out, mtp, dspark, reserve, seed, as_json):
     """Write a checkpoint of a real shape with random weights, in the released format and files.
 
     It answers nonsense at the real model's speed: for trying out and timing what needs the real sizes. There is no tokenizer:
@@ -33,11 +34,14 @@ def synth(model, layers, out, mtp, reserve, seed, as_json):
     from v4mini.weights.synth import synth as write
 
     config = getattr(Config, model)()
+    if mtp and dspark:
+        raise Refused("synth: expected --mtp or --dspark, got both. A checkpoint has one kind of drafter.")
     config = config.replace(n_mtp_layers=int(mtp))
     if layers == "auto":
-        config = most_layers(config, free_bytes(out) - reserve)
+        config = most_layers(config.with_dspark() if dspark else config, free_bytes(out) - reserve)
     else:
         config = config.replace(n_layers=_count(layers, config.n_layers))
+    config = config.with_dspark() if dspark else config         # its blocks read the last layers there are
     total = total_bytes(config)
     with _bar(total) as progress:
         write(out, config, seed, reserve, progress)
