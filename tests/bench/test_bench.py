@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+from v4mini.bench.compare import Result, compare, ratios, run_worker
 from v4mini.bench.kernels import Timing, kernel_times
 from v4mini.bench.million import amounts, million, pretend_past, read_log
-from v4mini.bench.race import Lap, race, ratios, run_worker
 from v4mini.bench.worker import measure
 from v4mini.config import Config
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
-from v4mini.viz.speed import save_kernels, save_race
+from v4mini.viz.speed import save_comparison, save_kernels
 
 TINY = Config.tiny().replace(n_mtp_layers=0)
 ROOF = {"gemm_flops": 1e10, "read_bytes": 1e10}
@@ -28,9 +28,9 @@ def test_a_worker_gives_a_median_and_its_peak_memory(what, steps):
 
 
 def test_a_race_runs_each_engine_in_its_own_process():
-    laps = list(race(TINY, "prefill", [16], ["numpy", "nonsense"], ROOF, repeats=1))
-    assert laps[0].tokens_per_second > 0 and laps[0].share > 0 and not laps[0].failure
-    assert laps[1].seconds is None and "expected auto, numba or numpy" in laps[1].failure
+    results = list(compare(TINY, "prefill", [16], ["numpy", "nonsense"], ROOF, repeats=1))
+    assert results[0].tokens_per_second > 0 and results[0].share > 0 and not results[0].failure
+    assert results[1].seconds is None and "expected auto, numpy, numba" in results[1].failure
 
 
 def test_an_engine_that_is_killed_is_reported(monkeypatch):
@@ -41,14 +41,14 @@ def test_an_engine_that_is_killed_is_reported(monkeypatch):
 
 
 def test_ratios_leave_out_what_did_not_finish():
-    laps = [Lap("prefill", 8, "numba", 2.0, 4, 1, 1, 1), Lap("prefill", 8, "hf", 6.0, 1, 1, 1, 1),
-            Lap("prefill", 16, "numba", 4.0, 4, 1, 1, 1), Lap("prefill", 16, "hf", None, None, None, None, None, "killed")]
-    assert ratios(laps, "numba", "hf") == {("prefill", 8): 3.0}
+    results = [Result("prefill", 8, "numba", 2.0, 4, 1, 1, 1), Result("prefill", 8, "hf", 6.0, 1, 1, 1, 1),
+            Result("prefill", 16, "numba", 4.0, 4, 1, 1, 1), Result("prefill", 16, "hf", None, None, None, None, None, "killed")]
+    assert ratios(results, "numba", "hf") == {("prefill", 8): 3.0}
 
 
 def test_a_race_can_be_drawn(tmp_path):
-    laps = [Lap("prefill", n, engine, n / 10, 10, 1, 1, 1) for n in (8, 16) for engine in ("numba", "hf")]
-    save_race(laps, tmp_path / "race.png")
+    results = [Result("prefill", n, engine, n / 10, 10, 1, 1, 1) for n in (8, 16) for engine in ("numba", "hf")]
+    save_comparison(results, tmp_path / "race.png")
     assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from v4mini.bench import train
-from v4mini.bench.train import TrainLap, measure, ratios, train_configs, train_race
+from v4mini.bench.train import TrainResult, compare_training, measure, ratios, train_configs
 from v4mini.cli import main
 from v4mini.config import Config
 from v4mini.shapes import Refused
@@ -43,11 +43,11 @@ def test_hugging_face_does_the_same_step():
 
 
 def test_each_engine_has_a_process_of_its_own():
-    lap, = train_race({"tiny": TINY}, [(2, 16)], ["numpy"], repeats=1)
-    assert (lap.model, lap.rows, lap.length, lap.engine, lap.failure) == ("tiny", 2, 16, "numpy", "")
-    assert lap.tokens_per_second == pytest.approx(32 / lap.seconds) and lap.loss > 0
+    result, = compare_training({"tiny": TINY}, [(2, 16)], ["numpy"], repeats=1)
+    assert (result.model, result.rows, result.length, result.engine, result.failure) == ("tiny", 2, 16, "numpy", "")
+    assert result.tokens_per_second == pytest.approx(32 / result.seconds) and result.loss > 0
     with pytest.raises(Refused, match="expected auto, numba or numpy, got 'nonsense'"):
-        list(train_race({"tiny": TINY}, [(2, 16)], ["nonsense"], repeats=1))
+        list(compare_training({"tiny": TINY}, [(2, 16)], ["nonsense"], repeats=1))
 
 
 def killed(task):
@@ -66,32 +66,32 @@ def test_an_engine_that_is_killed_or_starved_is_reported_and_the_race_goes_on(mo
     monkeypatch.syspath_prepend(Path(__file__).parents[2])              # the other process imports this file by its name
     for failing, words in ((killed, "killed (out of memory?)"), (starved, "DefaultCPUAllocator: can't allocate memory")):
         monkeypatch.setattr(train, "measure", failing)
-        laps = list(train_race({"tiny": TINY}, [(2, 16), (1, 16)], ["numpy"], repeats=1))
-        assert [lap.failure for lap in laps] == [words] * 2 and laps[0].seconds is None
+        results = list(compare_training({"tiny": TINY}, [(2, 16), (1, 16)], ["numpy"], repeats=1))
+        assert [result.failure for result in results] == [words] * 2 and results[0].seconds is None
     monkeypatch.setattr(train, "measure", without_torch)
     with pytest.raises(Refused, match="No module named 'torch'. For --against hf run"):
-        list(train_race({"tiny": TINY}, [(2, 16)], ["hf"], repeats=1))
+        list(compare_training({"tiny": TINY}, [(2, 16)], ["hf"], repeats=1))
 
 
 def test_ratios_leave_out_what_did_not_finish():
-    def lap(engine, rows, seconds):
-        return TrainLap("mini", rows, 64, engine, seconds, seconds, 1.0, 1.0, 1)
-    laps = [lap("numba", 4, 2.0), lap("hf", 4, 5.0), lap("numba", 2, 2.0), lap("hf", 2, None)]
-    assert ratios(laps, "numba", "hf") == {("mini", 4, 64): 2.5}
+    def result(engine, rows, seconds):
+        return TrainResult("mini", rows, 64, engine, seconds, seconds, 1.0, 1.0, 1)
+    results = [result("numba", 4, 2.0), result("hf", 4, 5.0), result("numba", 2, 2.0), result("hf", 2, None)]
+    assert ratios(results, "numba", "hf") == {("mini", 4, 64): 2.5}
 
 
 def test_the_command_tells_all_of_it(monkeypatch):
-    def race(configs, batches, engines, repeats):
+    def compare(configs, batches, engines, repeats):
         for engine in engines:
             for rows, length in batches:
                 seconds = {"numba": 2.0, "numba+adamw": 1.0}.get(engine, 5.0)
-                yield TrainLap(*configs, rows, length, engine, seconds, 0.5, 100.0, 6.25, 10**9, "eager")
-    monkeypatch.setattr(train, "train_race", race)
+                yield TrainResult(*configs, rows, length, engine, seconds, 0.5, 100.0, 6.25, 10**9, "eager")
+    monkeypatch.setattr(train, "compare_training", compare)
     words = CliRunner().invoke(main, ["bench", "train", "--model", "mini", "--against", "hf", "--batches", "3x64"]).output
     assert "training mini on 3 x 64 tokens: numba is 2.5 times as fast as hf" in words and "hf eager" in words
     assert "training mini on 3 x 64 tokens: numba+adamw is 5.0 times as fast as hf" in words
     told = json.loads(CliRunner().invoke(main, ["bench", "train", "--model", "mini", "--against", "hf", "--json"]).output)
-    assert [(lap["rows"], lap["length"], lap["engine"]) for lap in told["laps"]] == [
+    assert [(result["rows"], result["length"], result["engine"]) for result in told["results"]] == [
         (rows, length, engine) for engine in ("numba", "numba+adamw", "hf") for rows, length in ((4, 512), (2, 1024))]
     assert told["ratios"][0] == {"ours": "numba", "against": "hf", "model": "mini", "rows": 4, "length": 512, "times": 2.5}
 

@@ -3,8 +3,8 @@
 import pytest
 from matplotlib.figure import Figure
 
+from v4mini.bench.compare import Result
 from v4mini.bench.kernels import Timing
-from v4mini.bench.race import Lap
 from v4mini.viz import speed
 
 
@@ -13,16 +13,16 @@ def ax():
     return Figure().subplots()
 
 
-def lap(engine, tokens, seconds, what="prefill"):
-    return Lap(what, tokens, engine, seconds, None, None, None, None)
+def result(engine, tokens, seconds, what="prefill"):
+    return Result(what, tokens, engine, seconds, None, None, None, None)
 
 
-LAPS = [lap("numpy", 512, 2.0), lap("numba", 512, 0.5), lap("numpy", 1024, None), lap("numba", 1024, 1.5)]
+RESULTS = [result("numpy", 512, 2.0), result("numba", 512, 0.5), result("numpy", 1024, None), result("numba", 1024, 1.5)]
 TIMINGS = [Timing("linear", "8 x 8", 1e-3, 2e-3, "compute", 0.5), Timing("attend", "8 x 8", 1e-3, None, "read", 0.25)]
 
 
 def test_an_engine_has_the_points_that_it_reached(ax):
-    speed.draw_race(ax, LAPS)
+    speed.draw_comparison(ax, RESULTS)
     assert {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines} == {
         "numpy": ([512], [2.0]), "numba": ([512, 1024], [0.5, 1.5])}
     assert len({line.get_marker() for line in ax.lines}) == 2 and ax.get_ylabel() == "whole text (s)"
@@ -30,12 +30,12 @@ def test_an_engine_has_the_points_that_it_reached(ax):
 
 @pytest.mark.parametrize("what, label", [("prefill", "whole text (s)"), ("decode", "one token (s)")])
 def test_the_axis_says_what_was_timed(ax, what, label):
-    speed.draw_race(ax, [lap("numpy", 512, 1.0, what)])
+    speed.draw_comparison(ax, [result("numpy", 512, 1.0, what)])
     assert ax.get_ylabel() == label and ax.get_title() == what
 
 
 def test_an_engine_that_never_finished_is_left_out(ax):
-    speed.draw_race(ax, [lap("numpy", 512, None), lap("numba", 512, 1.0)])
+    speed.draw_comparison(ax, [result("numpy", 512, None), result("numba", 512, 1.0)])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["numba"]
 
 
@@ -46,7 +46,7 @@ def test_shares_of_a_roof_and_which_roof_it_is(ax):
 
 
 def test_both_can_be_saved_without_a_display(tmp_path):
-    speed.save_race(LAPS, tmp_path / "race.png")
+    speed.save_comparison(RESULTS, tmp_path / "race.png")
     speed.save_kernels(TIMINGS, tmp_path / "kernels.png")
     for name in ("race.png", "kernels.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,7 @@
 """Each kernel beside its NumPy formula and beside what this machine allows: `v4mini bench kernels`.
 
-The roof of an operation is the longer of two times: its FLOPs at the measured rate of matrix products, its bytes at the
-measured rate of reading. Not here: measuring the roofs (roof.py), the kernels themselves.
+The ceiling of an operation is the longer of two times: its FLOPs at the measured rate of matrix products, its bytes at the
+measured rate of reading. Not here: measuring the ceilings (ceiling.py), the kernels themselves.
 """
 
 import time
@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from v4mini.backend import Backend
+from v4mini.bench.ceiling import median_seconds
 from v4mini.bench.million import pretend_past
-from v4mini.bench.roof import median_seconds
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
 from v4mini.kernels.backend import NumbaBackend
@@ -31,13 +31,13 @@ POOL = 64                           # experts of the measured Flash layer: 0.8 G
 
 @dataclass(frozen=True)
 class Timing:
-    """One operation. `share` is of its roof; `numpy_seconds` is None where NumPy would only decode and multiply for minutes."""
+    """One operation. `share` is of its ceiling; `numpy_seconds` is None where NumPy would decode and multiply for minutes."""
 
     name: str
     shape: str
     seconds: float
     numpy_seconds: float | None
-    bound: str                      # "compute" or "read": which roof is the lower one
+    bound: str                      # "compute" or "read": which ceiling is the lower one
     share: float
 
 
@@ -53,7 +53,7 @@ class Case:
     numpy: bool = True
 
 
-def kernel_times(roof, repeats=5, tokens=512):          # yields Timing
+def kernel_times(ceiling, repeats=5, tokens=512):          # yields Timing
     """Every operation at the 12M model's sizes, then weights at Flash's, then one Flash layer."""
     c, rng = Config.bench(), np.random.default_rng(0)
 
@@ -61,14 +61,14 @@ def kernel_times(roof, repeats=5, tokens=512):          # yields Timing
         return rng.standard_normal(shape, np.float32)
     for case in (*_row_cases(c, tokens, draw), *_attention_cases(c, tokens, draw, rng), *_expert_cases(c, tokens, draw, rng),
                  *_weight_cases(Config.flash(), draw), _flash_layer()):
-        yield _time(case, roof, repeats)
+        yield _time(case, ceiling, repeats)
 
 
-def _time(case, roof, repeats):
+def _time(case, ceiling, repeats):
     time.sleep(CALM)
     seconds = median_seconds(partial(case.call, NumbaBackend()), repeats)
     theirs = median_seconds(partial(case.call, Backend()), 3) if case.numpy else None
-    at_best = {"compute": case.flops / roof["gemm_flops"], "read": case.bytes / roof["read_bytes"]}
+    at_best = {"compute": case.flops / ceiling["gemm_flops"], "read": case.bytes / ceiling["read_bytes"]}
     bound = max(at_best, key=at_best.get)
     return Timing(case.name, case.shape, seconds, theirs, bound, at_best[bound] / seconds)
 

@@ -12,7 +12,7 @@ from datetime import date
 import numpy as np
 
 from v4mini import __version__
-from v4mini.bench.roof import median_seconds
+from v4mini.bench.ceiling import median_seconds
 from v4mini.machine import cores, resident_bytes
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused

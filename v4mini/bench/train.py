@@ -2,7 +2,7 @@
 
 Ours updates with Muon and AdamW, as V4 was trained, and once more with AdamW alone, as Hugging Face's model does here. The loss
 is that of the next token, and CSA layers read what their indexers pick: transformers has no other loss and no other way.
-Not here: inference (race.py, worker.py), printing (cli/).
+Not here: inference (compare.py, worker.py), printing (cli/).
 """
 
 import statistics
@@ -25,7 +25,7 @@ WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a 
 
 
 @dataclass(frozen=True)
-class TrainLap:
+class TrainResult:
     """One engine on one batch; "+adamw" behind its name: without Muon.
 
     Seconds are medians over whole steps after warming up; `loss` is that of the first step.
@@ -51,7 +51,7 @@ def train_configs():                                    # -> {name: Config}
                                                           dtype="f32", expert_dtype=None)}
 
 
-def train_race(configs, batches, engines, repeats=3):   # {name: Config}, [(rows, length)], [engine] -> yields TrainLap
+def compare_training(configs, batches, engines, repeats=3):   # {name: Config}, [(rows, length)], [engine] -> yields TrainResult
     """Every engine on every batch of every model, taking turns, each in a process of its own."""
     for name, config in configs.items():
         for rows, length in batches:
@@ -59,9 +59,9 @@ def train_race(configs, batches, engines, repeats=3):   # {name: Config}, [(rows
                 task = {"config": config.to_dict(), "rows": rows, "length": length, "engine": engine, "repeats": repeats}
                 found, failure = _alone(task)
                 if found is None:
-                    yield TrainLap(name, rows, length, engine, None, None, None, None, None, failure=failure)
+                    yield TrainResult(name, rows, length, engine, None, None, None, None, None, failure=failure)
                     continue
-                yield TrainLap(name, rows, length, engine, tokens_per_second=rows * length / found["seconds"], **found)
+                yield TrainResult(name, rows, length, engine, tokens_per_second=rows * length / found["seconds"], **found)
 
 
 def _alone(task):                                       # -> {...} or None, and why not
@@ -88,10 +88,10 @@ def measure(task):                                      # {"config", "rows", "le
             "how": trainer.how}
 
 
-def ratios(laps, ours, theirs):                         # -> {(model, rows, length): how many times faster ours is}
+def ratios(results, ours, theirs):                         # -> {(model, rows, length): how many times faster ours is}
     """Seconds of `theirs` over seconds of `ours`, where both finished."""
-    seconds = {(lap.model, lap.rows, lap.length, lap.engine): lap.seconds for lap in laps}
-    cases = dict.fromkeys((lap.model, lap.rows, lap.length) for lap in laps)
+    seconds = {(result.model, result.rows, result.length, result.engine): result.seconds for result in results}
+    cases = dict.fromkeys((result.model, result.rows, result.length) for result in results)
     return {case: seconds[*case, theirs] / seconds[*case, ours] for case in cases
             if seconds.get((*case, ours)) and seconds.get((*case, theirs))}
 

@@ -1,6 +1,6 @@
 """One engine, one measurement, in a process of its own, so that peak memory is its own: `python -m v4mini.bench.worker`.
 
-Reads a JSON task from its first argument, writes one JSON line. Not here: who is compared with whom (race.py).
+Reads a JSON task from its first argument, writes one JSON line. Not here: who is compared with whom (compare.py).
 """
 
 import inspect

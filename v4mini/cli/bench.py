@@ -36,10 +36,10 @@ def bench_options(command):
 def prefill(lengths, against, repeats, plot, as_json):
     """Tokens per second of reading a text, 12M model, float32.
 
-    --json gives one object: ceilings (gemm_flops and read_bytes a second), laps (tokens, engine, seconds, tokens_per_second,
+    --json gives one object: ceilings (gemm_flops and read_bytes a second), results (tokens, engine, seconds, tokens_per_second,
     gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
     """
-    _race("prefill", lengths, against, repeats, plot, as_json)
+    _compare("prefill", lengths, against, repeats, plot, as_json)
 
 
 @bench.command()
@@ -47,44 +47,44 @@ def prefill(lengths, against, repeats, plot, as_json):
 def decode(lengths, against, repeats, plot, as_json):
     """Milliseconds per new token behind a text, 12M model, float32.
 
-    --json gives one object: ceilings (gemm_flops and read_bytes a second), laps (tokens, engine, seconds, tokens_per_second,
+    --json gives one object: ceilings (gemm_flops and read_bytes a second), results (tokens, engine, seconds, tokens_per_second,
     gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
     """
-    _race("decode", lengths, against, repeats, plot, as_json)
+    _compare("decode", lengths, against, repeats, plot, as_json)
 
 
-def _race(what, lengths, against, repeats, plot, as_json):
-    from v4mini.bench.race import race, ratios
-    from v4mini.bench.roof import ceilings
+def _compare(what, lengths, against, repeats, plot, as_json):
+    from v4mini.bench.ceiling import ceilings
+    from v4mini.bench.compare import compare, ratios
 
-    roof, laps = ceilings(), []
+    ceiling, results = ceilings(), []
     engines = ["numba", *against]
-    for lap in race(Config.bench(), what, _numbers(lengths), engines, roof, repeats):
-        laps.append(lap)
+    for result in compare(Config.bench(), what, _numbers(lengths), engines, ceiling, repeats):
+        results.append(result)
         if not as_json:
-            click.echo(f"{lap.tokens:>9,}  {lap.engine:<6}  {lap.failure or _lap_text(lap)}", err=True)
-    faster = {name: ratios(laps, "numba", name) for name in against}
+            click.echo(f"{result.tokens:>9,}  {result.engine:<6}  {result.failure or _result_text(result)}", err=True)
+    faster = {name: ratios(results, "numba", name) for name in against}
     if plot:
-        from v4mini.viz.speed import save_race
+        from v4mini.viz.speed import save_comparison
 
-        save_race(laps, plot)
+        save_comparison(results, plot)
     if as_json:
-        click.echo(json.dumps({"ceilings": roof, "laps": [vars(lap) for lap in laps],
+        click.echo(json.dumps({"ceilings": ceiling, "results": [vars(result) for result in results],
                                "ratios": [{"against": name, "what": w, "tokens": t, "times": r}
                                           for name, pairs in faster.items() for (w, t), r in pairs.items()]}, indent=1))
         return
-    _say_ceilings(roof)
+    _say_ceilings(ceiling)
     click.echo(text_table(["tokens", "engine", "seconds", "tokens/s", "GFLOP/s", "of ceiling", "peak memory"],
-                          [[lap.tokens, lap.engine, lap.seconds, lap.tokens_per_second, lap.gflops,
-                            "" if lap.share is None else f"{lap.share:.0%}",
-                            lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
+                          [[result.tokens, result.engine, result.seconds, result.tokens_per_second, result.gflops,
+                            "" if result.share is None else f"{result.share:.0%}",
+                            result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for name, pairs in faster.items():
         for (w, t), times in pairs.items():
             click.echo(f"{w} at {t:,} tokens: numba is {times:.1f} times as fast as {name}")
 
 
-def _lap_text(lap):
-    return f"{lap.tokens_per_second:,.0f} tokens/s, peak {human_bytes(lap.peak_bytes)}"
+def _result_text(result):
+    return f"{result.tokens_per_second:,.0f} tokens/s, peak {human_bytes(result.peak_bytes)}"
 
 
 @bench.command(name="train")
@@ -99,29 +99,30 @@ def bench_train(models, batches, against, repeats, as_json):
 
     Ours updates with Muon, as V4 does, and in another run with AdamW, as Hugging Face's model here.
 
-    --json gives one object: laps (model, rows, length, engine, how, seconds, of these update_seconds, tokens_per_second, loss,
+    --json gives one object: results (model, rows, length, engine, how, seconds, of these update_seconds, tokens_per_second, loss,
     peak_bytes, failure), ratios (ours, against, model, rows, length, times).
     """
     before_numpy(is_training=True)
-    from v4mini.bench.train import ratios, train_configs, train_race
+    from v4mini.bench.train import compare_training, ratios, train_configs
 
     ours = ["numba", "numba+adamw"]
-    configs, laps = {name: config for name, config in train_configs().items() if not models or name in models}, []
-    for lap in train_race(configs, _batches(batches), [*ours, *against], repeats):
-        laps.append(lap)
+    configs, results = {name: config for name, config in train_configs().items() if not models or name in models}, []
+    for result in compare_training(configs, _batches(batches), [*ours, *against], repeats):
+        results.append(result)
         if sys.stderr.isatty():
-            click.echo(f"{lap.model}  {lap.rows} x {lap.length}  {lap.engine}: {lap.failure or f'{lap.seconds:.2f} s'}", err=True)
-    faster = {(mine, name): ratios(laps, mine, name) for name in against for mine in ours}
+            end = result.failure or f"{result.seconds:.2f} s"
+            click.echo(f"{result.model}  {result.rows} x {result.length}  {result.engine}: {end}", err=True)
+    faster = {(mine, name): ratios(results, mine, name) for name in against for mine in ours}
     if as_json:
-        click.echo(json.dumps({"laps": [vars(lap) for lap in laps],
+        click.echo(json.dumps({"results": [vars(result) for result in results],
                                "ratios": [{"ours": mine, "against": name, "model": m, "rows": r, "length": n, "times": times}
                                           for (mine, name), cases in faster.items()
                                           for (m, r, n), times in cases.items()]}, indent=1))
         return
     click.echo(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
-                          [[lap.model, f"{lap.rows} x {lap.length}", f"{lap.engine} {lap.how}".strip(), lap.seconds,
-                            lap.update_seconds,
-                            lap.tokens_per_second, lap.loss, lap.failure or human_bytes(lap.peak_bytes)] for lap in laps]))
+                          [[result.model, f"{result.rows} x {result.length}", f"{result.engine} {result.how}".strip(),
+                            result.seconds, result.update_seconds, result.tokens_per_second, result.loss,
+                            result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for (mine, name), cases in faster.items():
         for (m, r, n), times in cases.items():
             click.echo(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name}")
@@ -158,10 +159,9 @@ def bench_kernels(repeats, plot, as_json):
     limits it) and share of that ceiling.
     """
     from v4mini.bench.kernels import kernel_times
-    from v4mini.bench.roof import ceilings
 
-    roof, timings = ceilings(), []
-    for timing in kernel_times(roof, repeats):
+    ceiling, timings = ceilings(), []
+    for timing in kernel_times(ceiling, repeats):
         timings.append(timing)
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{timing.name}: {timing.share:.0%} of its ceiling", nl=False, err=True)
@@ -172,18 +172,18 @@ def bench_kernels(repeats, plot, as_json):
 
         save_kernels(timings, plot)
     if as_json:
-        click.echo(json.dumps({"ceilings": roof, "kernels": [vars(timing) for timing in timings]}, indent=1))
+        click.echo(json.dumps({"ceilings": ceiling, "kernels": [vars(timing) for timing in timings]}, indent=1))
         return
-    _say_ceilings(roof)
+    _say_ceilings(ceiling)
     click.echo(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of ceiling"],
                           [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
                             f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
                            for t in timings]))
 
 
-def _say_ceilings(roof):
-    click.echo(f"ceilings here: {roof['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
-               f"{roof['read_bytes'] / 1e9:.1f} GB/s read\n")
+def _say_ceilings(ceiling):
+    click.echo(f"ceilings here: {ceiling['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
+               f"{ceiling['read_bytes'] / 1e9:.1f} GB/s read\n")
 
 
 @bench.command(name="million")

@@ -84,7 +84,7 @@ def _disk_rate(text):
 def _memory_rate(text):
     if text != "measure":
         return _size("memory-rate", text)
-    from v4mini.bench.roof import read_bytes_per_second
+    from v4mini.bench.ceiling import read_bytes_per_second
 
     return round(read_bytes_per_second())
 

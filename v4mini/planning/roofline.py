@@ -6,7 +6,7 @@
 
 No engine gets there: compare measured runs with it (`v4mini plan --runs`). Links between devices, kernel starts, sampling,
 activations and draft tokens are not counted.
-Not here: FLOPs and bytes themselves (models.py), this machine's own ceilings (bench/roof.py).
+Not here: FLOPs and bytes themselves (models.py), this machine's own ceilings (bench/ceiling.py).
 """
 
 from dataclasses import dataclass

@@ -5,29 +5,29 @@ from itertools import cycle
 from v4mini.viz.style import save_figure
 
 
-def draw_race(axes, laps):                              # laps: what, tokens, engine, seconds
+def draw_comparison(axes, results):                              # results: what, tokens, engine, seconds
     """Seconds against tokens on two logarithmic axes, a marker of its own for each engine."""
     marks = cycle("osD^v")
-    for engine in dict.fromkeys(lap.engine for lap in laps):
-        own = [(lap.tokens, lap.seconds) for lap in laps if lap.engine == engine and lap.seconds]
+    for engine in dict.fromkeys(result.engine for result in results):
+        own = [(result.tokens, result.seconds) for result in results if result.engine == engine and result.seconds]
         axes.plot(*zip(*own), marker=next(marks), label=engine)
     axes.set(xscale="log", yscale="log", xlabel="length (tokens)",
-             ylabel="whole text (s)" if laps[0].what == "prefill" else "one token (s)", title=laps[0].what)
+             ylabel="whole text (s)" if results[0].what == "prefill" else "one token (s)", title=results[0].what)
     axes.legend()
     return axes
 
 
-def save_race(laps, path):
+def save_comparison(results, path):
     """The same picture as a file, without a display."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
-    draw_race(figure.subplots(), laps)
+    draw_comparison(figure.subplots(), results)
     save_figure(figure, path, dpi=150)
 
 
 def draw_kernels(axes, timings):                        # timings: name, share, bound
-    """Share of its roof that each operation reaches; hatched where reading memory is the roof."""
+    """Share of its ceiling that each operation reaches; hatched where reading memory is the ceiling."""
     names = [timing.name for timing in timings]
     bars = axes.barh(names, [100 * timing.share for timing in timings], color="C0")
     for bar, timing in zip(bars, timings):
@@ -35,7 +35,7 @@ def draw_kernels(axes, timings):                        # timings: name, share, 
             bar.set(hatch="//", facecolor="C1")
     axes.bar_label(bars, fmt="%.0f", padding=2)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 110), xlabel="of its roof (%): plain, matrix products; hatched, reading memory")
+    axes.set(xlim=(0, 110), xlabel="of its ceiling (%): plain, matrix products; hatched, reading memory")
     return axes
 
 

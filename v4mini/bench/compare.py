@@ -10,7 +10,7 @@ from v4mini.shapes import Refused
 
 
 @dataclass(frozen=True)
-class Lap:
+class Result:
     """One engine at one length. `share` is of the machine's measured matrix-product ceiling; None where it did not finish."""
 
     what: str
@@ -24,25 +24,25 @@ class Lap:
     failure: str = ""
 
 
-def race(config, what, lengths, engines, roof, repeats=3, steps=128):     # yields Lap
-    """Measure every engine at every length, taking turns. An engine that is killed is reported so, and the race goes on."""
+def compare(config, what, lengths, engines, ceiling, repeats=3, steps=128):     # yields Result
+    """Measure every engine at every length, taking turns. An engine that is killed is reported so, and the others go on."""
     for tokens in lengths:
         for engine in engines:
             task = {"config": config.to_dict(), "engine": engine, "what": what, "tokens": tokens,
                     "repeats": repeats, "steps": steps if what == "decode" else 0}
-            yield _lap(config, task, roof)
+            yield _result(config, task, ceiling)
 
 
-def _lap(config, task, roof):
+def _result(config, task, ceiling):
     what, tokens, engine = task["what"], task["tokens"], task["engine"]
     result, failure = run_worker(task)
     if result is None:
-        return Lap(what, tokens, engine, None, None, None, None, None, failure)
+        return Result(what, tokens, engine, None, None, None, None, None, failure)
     parts = span_flops(config, 0, tokens) if what == "prefill" else token_flops(config, tokens)
     rate = sum(parts.values()) / result["seconds"]
     done = tokens if what == "prefill" else 1
-    return Lap(what, tokens, engine, result["seconds"], done / result["seconds"], rate / 1e9,
-               rate / roof["gemm_flops"], result["peak_bytes"])
+    return Result(what, tokens, engine, result["seconds"], done / result["seconds"], rate / 1e9,
+               rate / ceiling["gemm_flops"], result["peak_bytes"])
 
 
 def run_worker(task):                                   # -> {...} or None, and why not
@@ -59,9 +59,9 @@ def run_worker(task):                                   # -> {...} or None, and 
     return None, last[:120]
 
 
-def ratios(laps, ours, theirs):                         # -> {(what, tokens): how many times faster ours is}
+def ratios(results, ours, theirs):                         # -> {(what, tokens): how many times faster ours is}
     """Seconds of `theirs` over seconds of `ours`, where both finished."""
-    seconds = {(lap.what, lap.tokens, lap.engine): lap.seconds for lap in laps}
+    seconds = {(result.what, result.tokens, result.engine): result.seconds for result in results}
     pairs = {(what, tokens) for what, tokens, _ in seconds}
     return {pair: seconds[*pair, theirs] / seconds[*pair, ours] for pair in sorted(pairs)
             if seconds.get((*pair, ours)) and seconds.get((*pair, theirs))}
