@@ -158,6 +158,7 @@ def bench_kernels(repeats, plot, as_json):
     --json gives one object: ceilings, as bench prefill has them, and kernels: name, shape, seconds, numpy_seconds, bound (what
     limits it) and share of that ceiling.
     """
+    from v4mini.bench.ceiling import ceilings
     from v4mini.bench.kernels import kernel_times
 
     ceiling, timings = ceilings(), []
