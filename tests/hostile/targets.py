@@ -60,6 +60,7 @@ def commands(work):                     # -> {name: ("file" or "folder", functio
         "train --out": ("folder", lambda to: command("train", "--config", "tiny", "--steps", 1, "--backend", "numpy",
                                                      "--out", to)),
         "train --export": ("folder", lambda to: _export(to, tiny, random_tensors(tiny))),
+        "export": ("folder", lambda to: command("export", model, "--dtype", "f32", "--out", to)),
         "synth": ("folder", lambda to: command("synth", "--model", "mini", "--layers", 1, "--reserve", "1MB", "--out", to)),
         "fetch": ("folder", lambda to: command("fetch", release, "norm", "--into", to)),
     }

@@ -26,7 +26,7 @@ LINE = {"step": 10, "stage": "text", "batch": 96, "tokens": 960, "seconds": 1.0,
 
 
 def test_a_card_is_read_as_it_was_written(tmp_path):
-    for one in (WHOLE, {"model": WHOLE["model"]}, {"model": WHOLE["model"], "more": {"of": ["anything"]}}):
+    for one in (WHOLE, {"model": WHOLE["model"]}, {"model": WHOLE["model"], "more": {"of": ["anything", "\ud800"]}}):
         card.write_card(tmp_path, one)
         assert card.read_card(tmp_path) == one and card.card_text(one)
 
@@ -38,7 +38,7 @@ def places(value, path=()):             # every key inside
             yield from places(value[key], (*path, key))
 
 
-VALUES = [None, True, -1, 10**400, 1e308, float("inf"), "\x1b[2J", [], {}, ["x"], {"x": []}, "x" * 3000]
+VALUES = [None, True, -1, 10**400, 1e308, "\ud800", float("inf"), "\x1b[2J", [], {}, ["x"], {"x": []}, "x" * 3000]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))

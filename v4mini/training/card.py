@@ -27,7 +27,7 @@ from v4mini.training.evaluate import (
 )
 from v4mini.training.recipe import left_out
 from v4mini.training.records import CARD, expect_like
-from v4mini.untrusted import parse_json, read_file
+from v4mini.untrusted import is_text, parse_json, read_file
 from v4mini.viz.tables import human_bytes, human_count, text_table
 from v4mini.weights.spec import tensors
 from v4mini.writing import write_whole
@@ -111,7 +111,8 @@ def write_card(folder, card):
     path = Path(folder) / NAME
     if path.exists():
         read_card(folder)
-    write_whole(path, json.dumps(card, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    text = json.dumps(card, indent=1, ensure_ascii=False)
+    write_whole(path, (text if is_text(text) else json.dumps(card, indent=1)) + "\n")     # half a surrogate pair stays one
 
 
 def read_card(folder):                  # -> dict

@@ -6,7 +6,7 @@ Not here: what the numbers mean (card.py, loop.py), JSON itself (untrusted.py).
 import math
 
 from v4mini.shapes import Refused
-from v4mini.untrusted import brief
+from v4mini.untrusted import brief, is_text
 
 WHOLE, NUMBER, TEXT = "a whole number", "a number", "text"      # of JSON; whole ones are 0 or more, none is beyond LARGEST
 LARGEST, LONGEST = 10**18, 2000
@@ -62,7 +62,7 @@ def expect_like(value, pattern, where):
 
 def _is(value, kind):
     if kind == TEXT:
-        return isinstance(value, str) and len(value) <= LONGEST
+        return is_text(value) and len(value) <= LONGEST
     if kind == WHOLE:
         return type(value) is int and 0 <= value <= LARGEST
     return type(value) in (int, float) and -LARGEST <= value <= LARGEST and math.isfinite(value)
