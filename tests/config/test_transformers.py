@@ -54,7 +54,7 @@ SPELLINGS = {
     "a share, no qk_rope_head_dim": spelled(drop=("qk_rope_head_dim",), partial_rotary_factor=SHARE),
     "layer_types": spelled(drop=("compress_ratios", "num_hash_layers"), layer_types=KINDS,
                            mlp_layer_types=["hash_moe", "moe", "moe", "moe"],
-                           compress_rates={"heavily_compressed_attention": 32}),
+                           compress_rates={"compressed_sparse_attention": 4, "heavily_compressed_attention": 32}),
     "compress_rate_hca": spelled(drop=("compress_ratios",), layer_types=KINDS, compress_rate_hca=16),
     "second names": spelled(drop=("n_routed_experts", "moe_intermediate_size"), num_local_experts=5, intermediate_size=40),
     "eps, clamp, scaling": spelled(rms_norm_eps=1e-3, hc_eps=1e-2, swiglu_limit=0.5, routed_scaling_factor=3.0),
@@ -93,7 +93,7 @@ def test_there_are_enough_spellings_and_none_is_the_same():
 
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_spelling_gives_their_logits_far_beyond_the_original_length(name):
-    config = Config.from_dict(SPELLINGS[name]).replace(n_mtp_layers=0)
+    config = Config.from_dict(SPELLINGS[name]).replace(n_mtp_layers=0, max_seq_len=2**20)    # theirs have no limit
     tensors, ids = random_tensors(config, seed=3), np.random.default_rng(5).integers(0, 97, 5000)
     assert apart(config, tensors, ids, theirs(SPELLINGS[name], tensors, ids)) < LARGEST
 
@@ -138,7 +138,7 @@ def mutated(rng):
 
 def outcome(fields, ids):                               # -> "same", "refused here", "refused there", or what differs
     try:
-        config = Config.from_dict(fields).replace(n_mtp_layers=0, n_dspark_layers=0)
+        config = Config.from_dict(fields).replace(n_mtp_layers=0, n_dspark_layers=0, max_seq_len=2**20)
     except Refused as refused:
         assert "\n" not in str(refused)
         return "refused here"

@@ -105,6 +105,8 @@ def _key(config, name):                                 # "layers.3.ffn.experts.
 def _tensor(store, name, source):                       # -> Tensor
     entry = store.entry(source.name)
     dtype, shape, start = DTYPES[entry.dtype], tuple(entry.shape), 0
+    if entry.dtype == "F4":                             # a header counts its numbers, two of them in a byte
+        shape = (*shape[:-1], shape[-1] // 2)
     if dtype == np.float16:
         raise Refused(f"{name}: expected a format that can be streamed, got float16. Open it without a memory limit.")
     if source.index is not ...:                         # one expert's rows of a tensor that holds all experts

@@ -59,7 +59,9 @@ def open_checkpoint(path, config=None):         # -> Checkpoint
     if found.problems:
         raise Refused(f"{path}: {len(found.problems)} tensors do not fit its config.\n  " + "\n  ".join(grouped(found.problems))
                       + "\n" + likely_cause(config, sources, found.problems))
-    check_written(store, {source.name for name, source in sources.items() if name.endswith(("norm.weight", ".scale"))})
+    telling = {source.name for name, source in sources.items()
+               if name in found.formats or name.endswith(("norm.weight", ".scale"))}
+    check_written(store, telling)
     notes = notes + ([] if asked else found.notes)
     for note in notes:
         log.warning("%s: %s", path, note)

@@ -109,6 +109,8 @@ def to_native(name):    # -> str
         return prefix + _READ[rest]
     if rest in _MTP_ONLY and prefix.startswith("mtp."):
         return short
+    if prefix.startswith("mtp.") and rest.replace(".weight_scale_inv", ".scale") in _MTP_ONLY:
+        return prefix + rest.replace(".weight_scale_inv", ".scale")
     expert = _ONE_EXPERT.fullmatch(rest)
     if expert:
         number, leaf, ending = expert.groups()

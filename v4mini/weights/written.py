@@ -1,7 +1,7 @@
 """Files of the right size whose bytes were never written: downloads that reserve room first, or fetch parts at once, and stop.
 
-Header and sizes fit, the rest is zeros. No norm and no scale of a real checkpoint is all zeros (a ue8m0 code 0 is 2^-127), so
-these tell: at the end of every file, and in a few places inside. Reads a few pages of each file.
+Header and sizes fit, the rest is zeros. No norm, scale or quantised matrix of a real checkpoint is all zeros (a ue8m0 code 0 is
+2^-127), so these tell: at the end of every file, and in a few places inside. Reads a few pages of each file.
 Not here: damage that leaves other bytes; only a checksum tells that (remote/record.py).
 """
 
@@ -14,8 +14,8 @@ FARTHEST = 64 << 20                 # so many bytes of zeros are enough
 SAMPLES = 8                         # scales and norms looked at inside a file
 
 
-def check_written(store, telling):  # telling: stored names of norms and scales
-    """Raises Refused that names the file, if norms or scales in it are all zeros."""
+def check_written(store, telling):  # telling: stored names of norms, scales and codes
+    """Raises Refused that names the file, if norms, scales or codes in it are all zeros."""
     for path, entries in store.shards.items():
         inside = sorted((entry for name, entry in entries.items() if name in telling and entry.nbytes), key=lambda e: e.start)
         if not inside:
@@ -28,7 +28,7 @@ def check_written(store, telling):  # telling: stored names of norms and scales
         if lost:
             where = f"from byte {begins:,} on" if lost[0].start >= begins else f"around byte {lost[0].start:,}"
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            raise Refused(f"{path}: expected norms and scales, got zeros alone in {lost[0].name}{more}: the file has its full "
+            raise Refused(f"{path}: expected numbers, got zeros alone in {lost[0].name}{more}: the file has its full "
                           f"size, but {where} it was never written. Fetch this file again.")
 
 
