@@ -9,7 +9,7 @@ from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, transpose
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, highest_of, sum_of, transpose
 from v4mini.shapes import Refused
 
 TOKENS_PER_TILE = 16            # neighbours that share the keys of a tile
@@ -156,33 +156,14 @@ def _add_keys(q, keys_t, first, keys, scale, logits, highest, total, sums):
         for j in range(n):
             row[j] *= np.float32(scale)
         # when a larger logit is met, what was summed so far shrinks
-        top = _highest(row, n)
+        top = highest_of(row, n)
         top = highest[h] if highest[h] > top else top
         shrink = exp(highest[h] - top)
         # weights = exp(logits - highest)
         for j in range(n):
             row[j] = exp(row[j] - top)
-        highest[h], total[h] = top, total[h] * shrink + _sum(row, n)
+        highest[h], total[h] = top, total[h] * shrink + sum_of(row, n)
         for d in range(sums.shape[1]):
             sums[h, d] *= shrink
     # sums += weights @ keys
     add_products(logits[:, :n], keys, sums)
-
-
-@njit
-def _highest(x, n):
-    """The largest of x[:n], NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
-    best = np.int32(-(2**31))
-    for j in range(n):
-        bits = np.float32(x[j]).view(np.int32)
-        rank = np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
-        best = rank if rank > best else best
-    return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
-
-
-@njit(fastmath={"reassoc"})
-def _sum(x, n):
-    total = np.float32(0)
-    for j in range(n):
-        total += x[j]
-    return total

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_prefetch
+from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, ue8m0
 from v4mini.numerics.e2m1 import TABLE
 
 ROWS_PER_THREAD = 16            # rows a thread takes at a time
@@ -100,7 +100,7 @@ def _rows_by_bits(codes, scale, x, out, start, stop):
             row, low, high, part = blocks[b], even[b], odd[b], np.float32(0)
             for i in range(SIMD_WIDTH):
                 part += _e2m1(row[i] & 15) * low[i] + _e2m1(row[i] >> 4) * high[i]
-            total += part * _ue8m0(scale[r, b])
+            total += part * ue8m0(scale[r, b])
         out[r] = total
 
 
@@ -109,15 +109,10 @@ def _decode(codes, scale, pairs, out):                  # uint8 [n, B, 16], [n, 
     n, blocks, _ = codes.shape
     for r in prange(n):
         for b in range(blocks):
-            row, values, factor = codes[r, b], out[r, b], _ue8m0(scale[r, b])
+            row, values, factor = codes[r, b], out[r, b], ue8m0(scale[r, b])
             for i in range(SIMD_WIDTH):
                 values[i, 0] = pairs[row[i], 0] * factor
                 values[i, 1] = pairs[row[i], 1] * factor
-
-
-@njit
-def _ue8m0(code):                                       # 2^(code - 127); 0 is the subnormal 2^-127
-    return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
 
 
 @njit
@@ -179,35 +174,27 @@ def _two_rows(typingctx, codes0, codes1, scale0, scale1, x):
         totals = [cgutils.alloca_once_value(builder, ir.Constant(NUMBERS, [0.0] * SIMD_WIDTH)) for _ in range(2)]
         with cgutils.for_range(builder, steps) as loop:
             first = builder.mul(loop.index, steps.type(8))
-            theirs = [_load(builder, x, builder.add(first, steps.type(place)), NUMBERS, 4) for place in range(8)]
+            theirs = [emit_load(builder, x, builder.add(first, steps.type(place)), NUMBERS, 4) for place in range(8)]
             for own, scale, total in zip(codes, scales, totals):
                 ahead = builder.add(builder.mul(loop.index, steps.type(REGISTER)), steps.type(PREFETCH_BYTES))
                 emit_prefetch(builder, cgutils.pointer_add(builder, own, ahead))
-                eights, part = _load(builder, own, loop.index, WORDS, 1), None
+                eights, part = emit_load(builder, own, loop.index, WORDS, 1), None
                 for place in range(4):                  # each number of 32 bits holds eight weights
-                    low, high = _look_up(builder, builder.lshr(eights, _all(I32, 4 * place)))
+                    low, high = _look_up(builder, builder.lshr(eights, emit_constant(I32, SIMD_WIDTH, 4 * place)))
                     part = builder.fmul(low, theirs[place]) if part is None else _fma(builder, low, theirs[place], part)
                     part = _fma(builder, high, theirs[place + 4], part)
-                factor = _factors(builder, _load(builder, scale, loop.index, ir.VectorType(I8, 4), 1))
+                factor = _factors(builder, emit_load(builder, scale, loop.index, ir.VectorType(I8, 4), 1))
                 builder.store(_fma(builder, part, factor, builder.load(total)), total)
         return context.make_tuple(builder, sig.return_type, [_sum(builder, builder.load(total)) for total in totals])
 
     return signature, generate
 
 
-def _factors(builder, scale):                           # 4 bytes -> 4 powers of two, each in 4 lanes; as _ue8m0
+def _factors(builder, scale):                           # 4 bytes -> 4 powers of two, each in 4 lanes; as ue8m0
     four = ir.VectorType(I32, 4)
     bits, least = builder.shl(builder.zext(scale, four), ir.Constant(four, [23] * 4)), ir.Constant(four, [1 << 22] * 4)
     bits = builder.select(builder.icmp_unsigned(">", bits, least), bits, least)
     return builder.bitcast(builder.shuffle_vector(bits, bits, ir.Constant(WORDS, [i // 4 for i in range(SIMD_WIDTH)])), NUMBERS)
-
-
-def _all(kind, value):                                  # a constant vector
-    return ir.Constant(ir.VectorType(kind, SIMD_WIDTH), [value] * SIMD_WIDTH)
-
-
-def _load(builder, data, index, kind, align):           # element `index` of an array of vectors
-    return builder.load(builder.gep(builder.bitcast(data, kind.as_pointer()), [index]), align=align)
 
 
 def _fma(builder, a, b, c):                             # a * b + c, in one step where the processor has it
@@ -220,9 +207,9 @@ def _look_up(builder, codes):                           # 16 x i32 -> the weight
         table = ir.Constant(words, 2 * (TABLE.view(np.uint32) >> 16).tolist())
         pair = _call(builder, "llvm.x86.avx512.permvar.hi.512", words, [table, builder.bitcast(codes, words)])
         pair = builder.bitcast(pair, WORDS)
-        return (builder.bitcast(half, NUMBERS) for half in (builder.shl(pair, _all(I32, 16)),
-                                                            builder.and_(pair, _all(I32, 0xFFFF0000))))
-    return _magnitudes(builder, codes), _magnitudes(builder, builder.lshr(codes, _all(I32, 16)))
+        return (builder.bitcast(half, NUMBERS) for half in (builder.shl(pair, emit_constant(I32, SIMD_WIDTH, 16)),
+                                                            builder.and_(pair, emit_constant(I32, SIMD_WIDTH, 0xFFFF0000))))
+    return _magnitudes(builder, codes), _magnitudes(builder, builder.lshr(codes, emit_constant(I32, SIMD_WIDTH, 16)))
 
 
 def _magnitudes(builder, codes):                        # eight of them by the lowest three bits, the sign by the fourth
@@ -231,7 +218,7 @@ def _magnitudes(builder, codes):                        # eight of them by the l
     halves = [builder.shuffle_vector(codes, codes, o) for o in order]
     found = [_call(builder, "llvm.x86.avx2.permps", table.type, [table, half]) for half in halves]
     sizes = builder.shuffle_vector(*found, ir.Constant(WORDS, list(range(SIMD_WIDTH))))
-    sign = builder.shl(builder.lshr(codes, _all(I32, 3)), _all(I32, 31))
+    sign = builder.shl(builder.lshr(codes, emit_constant(I32, SIMD_WIDTH, 3)), emit_constant(I32, SIMD_WIDTH, 31))
     return builder.bitcast(builder.xor(builder.bitcast(sizes, codes.type), sign), sizes.type)
 
 

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_prefetch
+from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, ue8m0
 from v4mini.numerics.matrix import TILE
 
 ROWS_PER_THREAD = 32            # rows a thread takes at a time
@@ -46,7 +46,7 @@ def decode(codes, scale, first, out):                   # int8 [n, in], ..., row
     for r in prange(len(codes)):
         of = scale[(first + r) // TILE]
         for tile in range(len(of)):
-            factor, a, b = _ue8m0(of[tile]), tile * TILE, min(codes.shape[1], (tile + 1) * TILE)
+            factor, a, b = ue8m0(of[tile]), tile * TILE, min(codes.shape[1], (tile + 1) * TILE)
             row, values = codes[r, a:b], out[r, a:b]
             for d in range(b - a):
                 values[d] = _e4m3(row[d]) * factor
@@ -76,7 +76,7 @@ def _place(r, first, rows):                             # -> group, row of tiles
 @njit
 def _scale_tiles(x, scale, scaled):                     # x times the scales of one row of tiles: powers of two, exact
     for tile in range(len(scale)):
-        factor, own, into = _ue8m0(scale[tile]), x[tile * TILE: (tile + 1) * TILE], scaled[tile * TILE:]
+        factor, own, into = ue8m0(scale[tile]), x[tile * TILE: (tile + 1) * TILE], scaled[tile * TILE:]
         for d in range(len(own)):
             into[d] = own[d] * factor
 
@@ -87,11 +87,6 @@ def _dot(row, x, start):                                # of row[start:] and x[s
     for d in range(start, len(x)):
         total += _e4m3(row[d]) * x[d]
     return total
-
-
-@njit
-def _ue8m0(code):                                       # 2^(code - 127); 0 is the subnormal 2^-127
-    return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
 
 
 SIGN, PLACES, BIAS = np.int32(-(2**31)), np.int32(-(2**31) + 0x07F00000), np.int32(120 << 23)
@@ -155,11 +150,11 @@ def _two_rows(typingctx, codes0, codes1, x):
         pair = builder.shl(length, length.type(1))      # whole pairs of rows ahead, since this pair's own bytes come anyway
         pairs_ahead = builder.mul(pair, builder.udiv(builder.add(pair, length.type(PREFETCH_BYTES - 1)), pair))
         with cgutils.for_range(builder, builder.udiv(length, length.type(SIMD_WIDTH))) as loop:
-            theirs = _load(builder, arrays[2].data, loop.index, numbers, 4)
+            theirs = emit_load(builder, arrays[2].data, loop.index, numbers, 4)
             for array, total, bad in zip(arrays, totals, broken):
                 ahead = builder.add(builder.mul(loop.index, length.type(SIMD_WIDTH)), pairs_ahead)
                 emit_prefetch(builder, cgutils.pointer_add(builder, array.data, ahead))
-                codes = _load(builder, array.data, loop.index, bytes_, 1)
+                codes = emit_load(builder, array.data, loop.index, bytes_, 1)
                 product = builder.fmul(_widened(builder, codes), theirs, flags=("contract",))
                 builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
                 builder.store(builder.or_(builder.load(bad), _is_nan(builder, codes)), bad)
@@ -170,13 +165,14 @@ def _two_rows(typingctx, codes0, codes1, x):
 
 
 def _widened(builder, codes):                           # vector of int8 -> float32, 2^8 times too small
-    wide = builder.shl(builder.sext(codes, ir.VectorType(I16, SIMD_WIDTH)), _all(I16, 7))
-    half = builder.bitcast(builder.and_(wide, _all(I16, 0xBF80 - 0x10000)), ir.VectorType(F16, SIMD_WIDTH))
+    wide = builder.shl(builder.sext(codes, ir.VectorType(I16, SIMD_WIDTH)), emit_constant(I16, SIMD_WIDTH, 7))
+    half = builder.bitcast(builder.and_(wide, emit_constant(I16, SIMD_WIDTH, 0xBF80 - 0x10000)), ir.VectorType(F16, SIMD_WIDTH))
     return builder.fpext(half, ir.VectorType(F32, SIMD_WIDTH))
 
 
 def _is_nan(builder, codes):                            # 0x7F, with either sign; as a half it would be a number
-    return builder.icmp_unsigned("==", builder.and_(codes, _all(I8, 0x7F)), _all(I8, 0x7F))
+    seven_bits = emit_constant(I8, SIMD_WIDTH, 0x7F)
+    return builder.icmp_unsigned("==", builder.and_(codes, seven_bits), seven_bits)
 
 
 def _finish(builder, total, bad):                       # the sum of all lanes, times 2^8; NaN if any code was
@@ -189,11 +185,3 @@ def _finish(builder, total, bad):                       # the sum of all lanes, 
     sum_ = builder.fmul(builder.extract_element(total, I32(0)), ir.Constant(F32, 256.0))
     any_ = builder.icmp_unsigned("!=", builder.bitcast(bad, ir.IntType(SIMD_WIDTH)), ir.IntType(SIMD_WIDTH)(0))
     return builder.select(any_, ir.Constant(F32, float("nan")), sum_)
-
-
-def _all(kind, value):                                  # a constant vector
-    return ir.Constant(ir.VectorType(kind, SIMD_WIDTH), [value] * SIMD_WIDTH)
-
-
-def _load(builder, data, index, kind, align):           # element `index` of an array of vectors
-    return builder.load(builder.gep(builder.bitcast(data, kind.as_pointer()), [index]), align=align)

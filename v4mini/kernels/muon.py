@@ -10,7 +10,7 @@ from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.vector import set_products, transpose
+from v4mini.kernels.vector import copy, set_products, transpose
 
 ROWS_PER_BLOCK = 16             # rows of a symmetric matrix computed at a time
 
@@ -38,7 +38,7 @@ def _some(part, threads, matrices, rounds, out):        # one thread's share, in
         if rows > columns:                              # the smaller square is cheaper
             transpose(matrices[i], x)
         else:
-            _copy(matrices[i], x)
+            copy(matrices[i], x)
         _scale_to_one(x)
         # x x^T is computed anew halfway: rounding leaves it eigenvalues below 0, and those would grow without end
         _some_rounds(x, transposed, rounds[:half], small, spare)
@@ -46,7 +46,7 @@ def _some(part, threads, matrices, rounds, out):        # one thread's share, in
         if rows > columns:
             transpose(x, out[i])
         else:
-            _copy(x, out[i])
+            copy(x, out[i])
 
 
 @njit
@@ -75,14 +75,7 @@ def _some_rounds(x, transposed, rounds, small, out):    # -> out = all of p = a 
     if len(rounds):
         set_products(product, x, out)
     else:
-        _copy(x, out)
-
-
-@njit
-def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
-    for r in range(len(x)):
-        for k in range(x.shape[1]):
-            out[r, k] = x[r, k]
+        copy(x, out)
 
 
 @njit(error_model="numpy")

@@ -1,4 +1,4 @@
-"""What several kernels do in vector registers: small matrix products, and exponentials.
+"""What several kernels do in vector registers: small matrix products, exponentials, sums, copies; and pieces of LLVM code.
 
 Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
 """
@@ -32,6 +32,40 @@ def exp(x):
     if -MOST <= x <= MOST:
         return p * power
     return ZERO if x < ZERO else x + INF                # NaN + inf is NaN
+
+
+@njit
+def highest_of(x, n):
+    """The largest of x[:n], NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
+    best = np.int32(-(2**31))
+    for j in range(n):
+        bits = np.float32(x[j]).view(np.int32)
+        rank = np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+        best = rank if rank > best else best
+    return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+@njit(fastmath={"reassoc"})
+def sum_of(x, n):
+    """x[:n] added up, in vectors."""
+    total = np.float32(0)
+    for j in range(n):
+        total += x[j]
+    return total
+
+
+@njit
+def copy(x, out):
+    """out[:] = x, for x [n, m] and an out as large or larger; Numba compiles these loops ten times faster."""
+    for r in range(len(x)):
+        for k in range(x.shape[1]):
+            out[r, k] = x[r, k]
+
+
+@njit
+def ue8m0(code):
+    """2^(code - 127), for a byte; 0 is the subnormal 2^-127."""
+    return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
 
 
 F32 = ir.FloatType()
@@ -158,6 +192,16 @@ def emit_prefetch(builder, place):                      # ask memory for the lin
     kind = ir.FunctionType(ir.VoidType(), [byte.type, *[ir.IntType(32)] * 3])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [byte, *(ir.IntType(32)(n) for n in (0, 2, 1))])         # to read, into the second cache, data
+
+
+def emit_constant(kind, width, value):
+    """A vector of `width` equal numbers."""
+    return ir.Constant(ir.VectorType(kind, width), [value] * width)
+
+
+def emit_load(builder, data, index, kind, align):
+    """Element `index` of an array of vectors."""
+    return builder.load(builder.gep(builder.bitcast(data, kind.as_pointer()), [index]), align=align)
 
 
 def _broadcast(builder, number, kind):                  # one number in all lanes
