@@ -298,3 +298,10 @@ def test_any_index_opens_whole_or_is_refused(shared, index):
         assert values(open_store(shared))
     except Refused as refused:
         assert str(refused).isprintable()
+
+
+def test_slices_of_convert_py_are_called_slices(tmp_path):
+    for rank in range(2):
+        (tmp_path / f"model{rank}-mp2.safetensors").write_bytes(b"")
+    with pytest.raises(Refused, match="slices for several processes"):
+        open_store(tmp_path)

@@ -112,6 +112,9 @@ def _open_folder(folder):
         others = [name for name in listed if Path(name).suffix in _OTHER_FORMATS]
         only = f" (only {_some(others)}; pickle and other formats are never read)" if others else ""
         raise Refused(f"{folder}: expected .safetensors files, got none{only}. Is this the right folder?")
+    if any(re.fullmatch(r"model\d+-mp([2-9]|[1-9]\d+)\.safetensors", name) for name in found):
+        raise Refused(f"{folder}: expected whole tensors, got {_some(found)}: slices for several processes, as convert.py cuts "
+                      "them. Run convert.py with --model-parallel 1, or use the released files.")
     if len(found) > 1 or _ONE_OF_MANY.fullmatch(found[0]):
         raise Refused(f"{folder}: expected {INDEX} beside shards, got {_some(found)} without it; fetch it, or name one file.")
     return _open_single(folder, folder / found[0])
