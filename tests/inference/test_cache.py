@@ -288,3 +288,13 @@ def test_the_mtp_block_takes_a_cache_of_its_own(rng):
 def test_choices_that_are_none_are_refused(storage, reserve, match):
     with pytest.raises(Refused, match=match):
         Cache(SMALL, storage, reserve)
+
+
+def test_a_copy_touches_the_rows_in_use_alone(tiny, monkeypatch):
+    cache = tiny.new_cache(reserve=1000)            # 2,000 rows a layer and more, of which 20 are in use
+    tiny.prefill(list(range(20)), cache)
+    monkeypatch.setattr(np, "empty_like", lambda codes: np.full_like(codes, 7))
+    twin = cache.copy()
+    monkeypatch.undo()
+    assert all((ending.codes == 7).all(axis=1).sum() >= 2000 for ending in twin._past.endings.values())
+    assert np.array_equal(tiny.step(3, twin), tiny.step(3, cache))

@@ -142,3 +142,11 @@ def test_a_window_is_never_longer_than_it_says(rng):
 def test_where_windows_begin_by_counting(T, S, window):
     wanted = [min(s for s in range(S) if 0 <= own - s < window) for own in range(S - T, S)]
     assert window_starts(T, S, window).tolist() == wanted
+
+
+def test_a_window_wider_than_the_text_costs_no_more_than_the_text(rng, monkeypatch):
+    q, rows, sink = rng.standard_normal((5, 2, 8)), rng.standard_normal((9, 8)), rng.standard_normal(2)
+    monkeypatch.setattr(attention, "WIDEST_PADDED", 4)
+    wide = attend(q, rows, sink, 2**40, 0.3)
+    monkeypatch.undo()
+    np.testing.assert_allclose(wide, attend(q, rows, sink, 9, 0.3), rtol=1e-12)

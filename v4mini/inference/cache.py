@@ -120,8 +120,7 @@ class Cache(Memory):
             newest = self._stores[key][-1]
             newest.floor = max(newest.floor, past.length // part.ratio)
         twin._stores = dict(self._stores)
-        twin._past = past._replace(endings={key: _Ending(self._endings[key].format.copy(ending.codes), ending.first)
-                                             for key, ending in past.endings.items()}, staged={})
+        twin._past = past._replace(endings={key: self._copied(key) for key in past.endings}, staged={})
         return twin
 
     def save(self, path, progress=None):
@@ -187,6 +186,14 @@ class Cache(Memory):
         if self._past is None:
             raise Refused("cache: it was closed. Make a new one with new_cache(), or load_cache() one that was saved.")
         return self._past
+
+    def _copied(self, key):                             # -> _Ending: the rows in use alone, as a reserve may be a thousand times more
+        past, part = self._past, self._endings[key]
+        codes, first = past.endings[key]
+        live = slice(part.first(past.length - past.rewindable) - first, past.length - first)
+        twin = part.format.empty(len(codes))
+        twin[live] = codes[live]
+        return _Ending(twin, first)
 
     def _slide(self, key, rows):                        # the last rows before this call, and the new ones
         part, past = self._endings[key], self._open()

@@ -6,6 +6,7 @@ Keys are values: one stored row serves as both, for all heads. Not here: project
 import numpy as np
 
 TOKENS_AT_ONCE = 64             # bounds scratch memory, changes no number
+WIDEST_PADDED = 512            # rows: a wider window is no wider than the rows there are, so that it costs nothing before they come
 
 
 def window_starts(T, S, window):                        # -> [T] int
@@ -49,8 +50,9 @@ def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visibl
         near, begins = rows[lowest: P + stop], first[start:stop] - lowest
         chosen, seen = (None if a is None else a[start:stop] for a in (picks, visible))
         far = entries if seen is None or entries is None else entries[: seen.max()]
-        on_near, on_far, _ = attention_weights(q[start:stop], near, begins, sink, window, scale, far, chosen, seen)
-        view, _ = _window_view(near, begins, window)
+        width = min(window, max(len(near), WIDEST_PADDED))
+        on_near, on_far, _ = attention_weights(q[start:stop], near, begins, sink, width, scale, far, chosen, seen)
+        view, _ = _window_view(near, begins, width)
         out = np.matmul(on_near, view.swapaxes(1, 2))
         if chosen is not None:
             out += np.matmul(on_far, far[chosen])
