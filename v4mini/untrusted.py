@@ -51,14 +51,14 @@ def kind_of(mode):                      # st_mode -> "a folder", "a pipe", ...
     return next((words for fits, words in kinds if fits(mode)), "no regular file")
 
 
-def parse_json(raw, what):              # bytes -> dict
+def parse_json(raw, what, most=MAX_VALUES):     # bytes -> dict
     """One JSON object from bytes that may be anything; a repeated key or NaN is Refused, like everything else amiss.
 
-    More than MAX_VALUES values are refused unparsed, by a count of commas and brackets.
+    More than `most` values are refused unparsed, by a count of commas and brackets.
     """
     values = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
-    if values > MAX_VALUES:
-        raise Refused(f"{what}: expected JSON of at most {MAX_VALUES:,} values, got about {values:,}. V4-Pro needs 1.2 million.")
+    if values > most:
+        raise Refused(f"{what}: expected JSON of at most {most:,} values, got about {values:,}. Is it a checkpoint's?")
     try:
         parsed = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
     except RecursionError:

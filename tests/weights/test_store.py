@@ -304,4 +304,40 @@ def test_slices_of_convert_py_are_called_slices(tmp_path):
     for rank in range(2):
         (tmp_path / f"model{rank}-mp2.safetensors").write_bytes(b"")
     with pytest.raises(Refused, match="slices for several processes"):
+# ---- bounds before memory ----
+
+def test_twenty_kilobytes_of_fused_experts_do_not_become_forty_million_names(tmp_path):
+    from v4mini.weights.names import resolve
+
+    entry = {"dtype": "F32", "shape": [99_999, 0, 3], "data_offsets": [0, 0]}
+    text = json.dumps({f"layers.{n}.ffn.experts.gate_up_proj": entry for n in range(200)}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert len(text) < 30_000
+    with open_store(tmp_path) as store, pytest.raises(Refused, match=r"at most 400,000 tensors, got 199,998 in this one"):
+        resolve(store.entries())
+
+
+def test_an_index_of_too_many_names_is_refused_unparsed(tmp_path, monkeypatch):
+    (tmp_path / INDEX).write_bytes(b'{"weight_map": {' + b'"a":"b",' * 400_001 + b'"c":"d"}}')
+    monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("parsed"))
+    with pytest.raises(Refused, match="index: expected JSON of at most 400,000 values, got about 400,00"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("bound, most", [("MAX_TENSORS", 7), ("MAX_HEADERS_BYTES", 300)])
+def test_shards_that_each_keep_a_bound_are_held_to_one_for_all(tmp_path, monkeypatch, bound, most):
+    monkeypatch.setattr(f"v4mini.weights.store.{bound}", 10**6)
+    values = [(f"t{n}", "F32", (4,), lambda: [np.zeros(4, np.float32)]) for n in range(8)]
+    write_store(tmp_path, values, shard_bytes=32)           # two to a shard
+    some = {f"t{n}": f"model-0000{n // 2 + 1}-of-00004.safetensors" for n in range(0, 8, 2)}      # an index may choose
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": some}))
+    assert len(open_store(tmp_path)) == 4
+    monkeypatch.setattr(f"v4mini.weights.store.{bound}", most)
+    with pytest.raises(Refused, match=r"expected headers of .* at most, got .* in \d of 4 shards"):
+        open_store(tmp_path)
+
+
+def test_an_index_that_is_a_pipe_a_device_or_large_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / INDEX)
+    with pytest.raises(Refused, match="index: expected a regular file, got .*which is a pipe"):
         open_store(tmp_path)

@@ -57,15 +57,19 @@ def _multiple_of_128(name, value):
             lambda c: c.dtype != "fp8" or value(c) % 128 == 0, "Change it, or store dtype bf16.")
 
 
+MOST_EXPERTS = 65_536                       # of all layers; V4-Pro has 23,808, each with six tensors in the files
+
 RULES = (                                   # (field, wanted, does it fit, try)
     _positive("vocab_size", 2**24), _positive("dim", 2**20), _positive("moe_inter_dim", 2**20),
-    _positive("n_layers", 4096), _positive("n_heads", 4096), _positive("n_routed_experts", 65536),
+    _positive("n_layers", 1000), _positive("n_heads", 4096), _positive("n_routed_experts", 65536),
     _positive("q_lora_rank", 2**20), _positive("o_groups", 4096), _positive("o_lora_rank", 2**20),
     _positive("index_topk", 2**24), _positive("head_dim", 65536), _positive("window_size", 2**24),
     _positive("index_n_heads", 4096), _positive("index_head_dim", 65536), _positive("hc_mult", 64),
     _positive("hc_sinkhorn_iters", 1000), _positive("max_seq_len", 2**40),
     *(_below(name, most) for name, most in (("route_scale", 1e6), ("swiglu_limit", 1e30), ("rope_theta", 1e30),
                                             ("compress_rope_theta", 1e30), ("rope_factor", 1e9), ("beta_fast", 1e9))),
+    ("n_routed_experts", f"such that all layers together have at most {MOST_EXPERTS:,}",
+     lambda c: c.n_layers * c.n_routed_experts <= MOST_EXPERTS, "V4-Pro has 384 in each of 62."),
     ("n_mtp_layers", "0 or 1", lambda c: c.n_mtp_layers in (0, 1),
      "V4 has one; three blocks are DSpark's, and their config has dspark_block_size."),
     ("n_dspark_layers", "between 0 and 64", lambda c: 0 <= c.n_dspark_layers <= 64, "The release of 31 July 2026 has 3."),

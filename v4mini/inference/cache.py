@@ -187,7 +187,7 @@ class Cache(Memory):
             raise Refused("cache: it was closed. Make a new one with new_cache(), or load_cache() one that was saved.")
         return self._past
 
-    def _copied(self, key):                             # -> _Ending: the rows in use alone, as a reserve may be a thousand times more
+    def _copied(self, key):                             # -> _Ending: the rows in use alone; a reserve may be far more
         past, part = self._past, self._endings[key]
         codes, first = past.endings[key]
         live = slice(part.first(past.length - past.rewindable) - first, past.length - first)

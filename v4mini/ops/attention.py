@@ -6,7 +6,7 @@ Keys are values: one stored row serves as both, for all heads. Not here: project
 import numpy as np
 
 TOKENS_AT_ONCE = 64             # bounds scratch memory, changes no number
-WIDEST_PADDED = 512            # rows: a wider window is no wider than the rows there are, so that it costs nothing before they come
+WIDEST_PADDED = 512             # rows: a wider window is taken as wide as the rows there are, and costs nothing before they come
 
 
 def window_starts(T, S, window):                        # -> [T] int

@@ -35,6 +35,7 @@ _RANK = {name: rank for rank, name in enumerate(DTYPES)}
 
 # The format allows 100 MB, but parsed JSON can take 20 times its text. All of V4-Pro in one file would need about 16 MB.
 MAX_HEADER_BYTES = 32 << 20
+MAX_TENSORS = 400_000                                           # of a checkpoint; V4-Pro has 140,000. Each takes some 500 bytes
 MAX_AXES = 32                                                   # NumPy 1's limit, the smaller one
 
 
@@ -75,6 +76,10 @@ class TensorFile:
         if entry.dtype == "F4":
             shape = (*shape[:-1], shape[-1] // 2)
         return np.ndarray(shape, DTYPES[entry.dtype], buffer=self._map, offset=entry.start)
+
+    @property
+    def header_bytes(self):     # -> bytes before the first tensor: tensors lie without gaps to the end of the file
+        return self._identity[2] - sum(entry.nbytes for entry in self.entries.values())
 
     def close(self):
         self._map = None

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from v4mini.shapes import Refused
+from v4mini.weights.file import MAX_TENSORS
 
 _COMPRESSOR = {"wkv": "kv_proj", "wgate": "gate_proj", "ape": "position_bias", "norm": "kv_norm"}
 
@@ -149,7 +150,7 @@ def resolve(tensors):   # -> {released name: Source}
     """
     found = {}
     for name in tensors:
-        for native, index in _held_by(name, tensors):
+        for native, index in _held_by(name, tensors, MAX_TENSORS - len(found)):
             if native in found:
                 raise Refused(f"{native}: expected it under one name, got it as {found[native].name!r} and {name!r}; "
                               "are two checkpoints mixed?")
@@ -165,7 +166,7 @@ def _dtype_and_shape(tensors, name, index):
     return entry.dtype, shape if index is ... else (index[1].stop - index[1].start, *shape[2:])
 
 
-def _held_by(name, tensors):    # yields (released name, index)
+def _held_by(name, tensors, most):      # yields (released name, index), `most` of them at most
     block = _IN_BLOCK.fullmatch(name.removeprefix("model."))
     fused = block and _ALL_EXPERTS.fullmatch(block[3])
     if not fused:
@@ -176,6 +177,9 @@ def _held_by(name, tensors):    # yields (released name, index)
     experts, rows = _experts_and_rows(name, tuple(tensors[name].shape), fused[1])
     ending = "scale" if fused[2] else "weight"
     leaves = [(leaf, part or 0) for leaf, (stem, part) in _PART.items() if stem == fused[1]]
+    if experts * len(leaves) > most:
+        raise Refused(f"{name}: expected a checkpoint of at most {MAX_TENSORS:,} tensors, got {experts * len(leaves):,} in this "
+                      "one alone, or too many together. V4-Pro has 140,000.")
     for expert in range(experts):
         for leaf, part in leaves:
             yield f"{block[1]}ffn.experts.{expert}.{leaf}.{ending}", (expert, slice(part * rows, (part + 1) * rows))

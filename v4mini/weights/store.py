@@ -17,13 +17,14 @@ from pathlib import Path
 
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, is_text, parse_json, read_file
-from v4mini.weights.file import begin_file, open_file, tensor_bytes
+from v4mini.weights.file import MAX_TENSORS, begin_file, open_file, tensor_bytes
 from v4mini.weights.ours import INDEX, LOCK, Mark, digest_of, expect_ours
 from v4mini.writing import alone, make_folder, remove, write_whole
 
 SINGLE = "model.safetensors"
 SHARD_BYTES = 4 << 30
-MAX_INDEX_BYTES = 64 << 20                              # the index of V4-Pro, 140,000 tensors, has about 12 MB
+MAX_INDEX_BYTES = 32 << 20                              # the index of V4-Pro, 140,000 tensors, has about 12 MB
+MAX_HEADERS_BYTES = 64 << 20                            # of all shards; V4-Pro's have about 20 MB
 _ONE_OF_MANY = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors", re.ASCII)
 _OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf", ".npz"}
 
@@ -139,14 +140,25 @@ def _open_sharded(folder, found):
     if missing:
         raise Refused(f"{folder}: expected {len(shards)} shards, got {len(shards) - len(missing)}, without {_some(missing)}; "
                       "fetch the missing ones.")
-    files = {folder / shard: open_file(folder / shard) for shard in shards}
+    files = _open_shards(folder, shards)
     shard_of = {name: folder / shard for name, shard in weight_map.items()}
     _check_agreement(folder, files, shard_of)
     return Store(folder, files, shard_of, metadata)
 
 
+def _open_shards(folder, shards):       # -> {path: TensorFile}; what all headers take together is bounded, as what each takes is
+    files, tensors, nbytes = {}, 0, 0
+    for shard in shards:
+        files[folder / shard] = file = open_file(folder / shard)
+        tensors, nbytes = tensors + len(file.entries), nbytes + file.header_bytes
+        if tensors > MAX_TENSORS or nbytes > MAX_HEADERS_BYTES:
+            raise Refused(f"{folder}: expected headers of {MAX_TENSORS:,} tensors and {MAX_HEADERS_BYTES:,} bytes at most, got "
+                          f"{tensors:,} and {nbytes:,} in {len(files):,} of {len(shards):,} shards. V4-Pro has 140,000 tensors.")
+    return files
+
+
 def _read_index(path):      # -> {tensor: shard}, metadata
-    index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index")
+    index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index", MAX_TENSORS)
     weight_map, metadata = index.get("weight_map"), index.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")
