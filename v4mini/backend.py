@@ -11,7 +11,6 @@ number, slice and reshape:
 Whoever overrides a method (Numba kernels, a device, a gradient tape) runs the same model. Arrays of float32 that come in and go
 out are the engine's own kind; here they are NumPy's. Integers (ids, positions, first, visible, rows of `take`) may come as NumPy
 arrays too, and picks and chosen experts are the engine's own again: only its operations look at them.
-`pytest tests/engines --engine NAME` tries all of it on an engine of engines.py.
 Not here: the formulas (ops/), the order in which a model calls them (layers/), names of engines (engines.py).
 """
 

@@ -304,6 +304,9 @@ def test_slices_of_convert_py_are_called_slices(tmp_path):
     for rank in range(2):
         (tmp_path / f"model{rank}-mp2.safetensors").write_bytes(b"")
     with pytest.raises(Refused, match="slices for several processes"):
+        open_store(tmp_path)
+
+
 # ---- bounds before memory ----
 
 def test_twenty_kilobytes_of_fused_experts_do_not_become_forty_million_names(tmp_path):

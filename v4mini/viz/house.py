@@ -5,7 +5,7 @@ from v4mini.viz.style import BLUE, INK, ORANGE, PAPER, QUIET
 FLOORS = (                  # from the roof down: what the floor is for, its rooms
     ("learn, remember, speak", ("training", "inference")),
     ("ids to logits", ("model.py",)),
-    ("which weight meets which operation", ("layers", "kernels", "engines.py")),
+    ("which weight meets which operation", ("layers", "kernels", "engines.py", "accel")),
     ("the one list of operations", ("backend.py", "planning")),
     ("formulas, and where numbers come from", ("ops", "weights")),
     ("the ground", ("numerics", "config", "shapes.py", "printable.py", "untrusted.py", "writing.py")),
