@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+STEPS = 120                     # of a training run that is killed: more than its lives can make
 SLOWEST = 0.25                  # seconds after "ready" until which a kill may fall
 
 
@@ -90,7 +91,7 @@ def kill_savers(name, count, folder, seed=0):           # -> Counter of what was
     return found
 
 
-def new_run():                          # -> Run of 60 steps, NumPy's engine
+def new_run():                          # -> Run of STEPS steps, NumPy's engine
     from hostile.bad_checkpoints import TEXTS
 
     from v4mini import Config
@@ -102,7 +103,7 @@ def new_run():                          # -> Run of 60 steps, NumPy's engine
 
     config = Config.tiny().replace(vocab_size=300, compress_ratios=(4, 0, 16, 4, 0), hc_sinkhorn_iters=2)
     tokenizer = Tokenizer(bpe.train(TEXTS, config.vocab_size))
-    stage = Stage("all", 60, 1, 48, {"text": 0.6, "facts": 0.4}, 0.02, lesson=Lesson((1,), gap=2, far=0.0), anticipate=1)
+    stage = Stage("all", STEPS, 1, 48, {"text": 0.6, "facts": 0.4}, 0.02, lesson=Lesson((1,), gap=2, far=0.0), anticipate=1)
     return Run(Recipe(config, (stage,)), Corpus.of(TEXTS, tokenizer), tokenizer, "numpy")
 
 
@@ -128,12 +129,17 @@ def kill_trainers(count, folder, whole, seed=0):        # -> Counter
 
     rng, found, folder = random.Random(seed), Counter(), Path(folder)
     for _ in range(count):
+        before = _when(folder / NAME)
         with subprocess.Popen([sys.executable, __file__, "run", str(folder)], stdout=subprocess.PIPE) as child:
             child.stdout.readline()
+            while _when(folder / NAME) == before and child.poll() is None:      # until this life has saved a step
+                time.sleep(0.01)
             time.sleep(rng.random() * SLOWEST)
             child.kill()
         found["killed with a temporary file"] += any(one.endswith(".part") for one in os.listdir(folder))
-        found["steps"] = read_checkpoint(folder / NAME)[1]["step"] if (folder / NAME).exists() else 0
+        step = read_checkpoint(folder / NAME)[1]["step"]
+        found["lives that went on"] += 0 < found["steps"] < step < STEPS
+        found["steps"] = step
     go_on(folder), go_on(Path(whole))
     one, other = (read_checkpoint(Path(where) / NAME) for where in (folder, whole))
     same = one[0].keys() == other[0].keys() and all(np.array_equal(one[0][name], other[0][name]) for name in one[0])
@@ -142,6 +148,10 @@ def kill_trainers(count, folder, whole, seed=0):        # -> Counter
     found["WRONG log"] += [line["step"] for line in read_log(folder / "log.jsonl")] != sorted(
         {line["step"] for line in read_log(folder / "log.jsonl")})
     return found
+
+
+def _when(path):
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ def test_killed_saves_leave_the_old_or_the_new_file(name, tmp_path):
 
 def test_killed_trainers_go_on_bit_for_bit(tmp_path):
     (tmp_path / "killed").mkdir(), (tmp_path / "whole").mkdir()
-    found = kills.kill_trainers(max(1, round(20 * SHARE)), tmp_path / "killed", tmp_path / "whole")
+    lives = max(2, round(20 * SHARE))
+    found = kills.kill_trainers(lives, tmp_path / "killed", tmp_path / "whole")
     print(f"\nkilled while training: {dict(found)}")
+    assert found["lives that went on"] == lives - 1         # all but the first resumed, and saved a later step
     assert found["the same bits"] == 1 and not [what for what, count in found.items() if what.startswith("WRONG") and count]
 
 
