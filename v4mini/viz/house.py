@@ -22,8 +22,8 @@ def draw_house(ax, path=("config", "weights", "ops", "layers", "model.py", "infe
     for place, room in enumerate(GARDEN):
         _box(ax, -2.25 + place * 1.5, -1.4, room, False, dashed=True)
     ax.text(-2.4, -1.0, "garden", ha="right", va="center", color=QUIET, fontsize=9.5)
-    ax.annotate("", (4.85, 1.1), (4.85, len(FLOORS) - 0.3), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2})
-    ax.text(5.0, len(FLOORS) / 2, "imports run\ndown only", va="center", color=INK)
+    ax.annotate("", (6.2, 1.1), (6.2, len(FLOORS) - 0.3), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2})
+    ax.text(6.35, len(FLOORS) / 2, "imports run\ndown only", va="center", color=INK)
     ax.set(xlim=(-4.1, 9.0), ylim=(-1.6, len(FLOORS) + 0.1))
     ax.axis("off")
 
