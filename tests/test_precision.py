@@ -91,7 +91,7 @@ def test_frequencies_are_float32_powers():
 def test_a_sink_far_above_the_logits_overflowed_once():
     """The reference takes the maximum over real logits only; exp(sink - maximum) is infinite from 89 on, the sink's share NaN."""
     q, rows = np.full((1, 1, 4), 20, np.float32), np.full((1, 4), -20, np.float32)      # logit -800
-    near, _, nothing = attention_weights(q, rows, np.float32([0]), 1, 0.5)
+    near, _, nothing = attention_weights(q, rows, np.zeros(1, int), np.float32([0]), 1, 0.5)
     assert nothing == 1 and near == 0
 
 

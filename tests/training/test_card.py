@@ -102,7 +102,7 @@ def test_a_card_quotes_one_of_a_model_that_lacked_something():
             card.quoted(whole)
 
 
-@pytest.mark.parametrize("text, words", [(None, "no file"), ("{", "Was it edited by hand"), ("\xff\xfe", "cannot read")])
+@pytest.mark.parametrize("text, words", [(None, "no file"), ("{", "expected JSON"), ("\xff\xfe", "expected UTF-8 text")])
 def test_a_card_that_is_none_is_refused(tmp_path, text, words):
     if text is not None:
         (tmp_path / card.NAME).write_bytes(text.encode("latin-1"))

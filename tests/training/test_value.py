@@ -45,7 +45,7 @@ def test_what_layers_write(rng, line):
         expect(found, wanted, FLOAT64)
 
 
-STEPS = (lambda a, b: a + b, lambda a, b: a * 2.0, lambda a, b: a[1:] + b[:1], lambda a, b: a[:2] + b[1:2],
+STEPS = (lambda a, b: a + b, lambda a, b: a * 2.0, lambda a, b: a[1:2] + b, lambda a, b: a + b[2:],
          lambda a, b: a + b[:1], lambda a, b: (a.reshape(2, 3)).reshape(3, 2), lambda a, b: b)
 
 

@@ -28,6 +28,7 @@ def export(folder, out, dtype, target, as_json):
     v4mini export mini-bf16 --check transformers
     v4mini export DeepSeek-V4-Flash --check vllm
 
+    --json gives one object: path, dtype and launch with --out; target, problems, launch and source with --check.
     With --check: exit 1 if the program would not take the folder, with each reason.
     """
     from v4mini.weights.export import TARGETS, problems
