@@ -41,7 +41,7 @@ SPELLINGS = {
     "rope_type": spelled(rope_scaling={**{k: v for k, v in YARN.items() if k != "type"}, "rope_type": "yarn"}),
     "no betas": spelled(yarn_without=("beta_fast", "beta_slow")),
     "betas null": spelled(rope_scaling={**YARN, "beta_fast": None, "beta_slow": None}),
-    "other betas": spelled(rope_scaling={**YARN, "beta_fast": 16, "beta_slow": 2}),
+    "other betas": spelled(rope_scaling={**YARN, "beta_fast": 16, "beta_slow": 0.1}),
     "factor from lengths": spelled(rope_scaling={**YARN, "factor": None}, max_position_embeddings=512),
     "original from lengths": spelled(yarn_without=("original_max_position_embeddings",), max_position_embeddings=64),
     "mscale": spelled(rope_scaling={**YARN, "mscale": 2.0, "mscale_all_dim": 1.0}),
@@ -102,7 +102,7 @@ def test_a_wrong_reading_would_be_seen():
     config = Config.from_dict(SPELLINGS["release"])
     tensors, ids = random_tensors(config, seed=3), np.random.default_rng(5).integers(0, 97, 300)
     wanted = theirs(SPELLINGS["release"], tensors, ids)
-    for wrong in ({"rope_factor": 15.0}, {"beta_fast": 8.0}, {"original_seq_len": 0}, {"norm_eps": 1e-3}, {"swiglu_limit": 1.0},
+    for wrong in ({"rope_factor": 15.0}, {"beta_slow": 0.1}, {"original_seq_len": 0}, {"norm_eps": 1e-3}, {"swiglu_limit": 1.0},
                   {"route_scale": 1.4}, {"rope_theta": 9000.0}, {"compress_rope_theta": 10000.0}):
         assert apart(config.replace(**wrong), tensors, ids, wanted) > LARGEST, wrong
 
