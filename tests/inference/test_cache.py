@@ -293,7 +293,7 @@ def test_choices_that_are_none_are_refused(storage, reserve, match):
 def test_a_copy_touches_the_rows_in_use_alone(tiny, monkeypatch):
     cache = tiny.new_cache(reserve=1000)            # 2,000 rows a layer and more, of which 20 are in use
     tiny.prefill(list(range(20)), cache)
-    monkeypatch.setattr(np, "empty_like", lambda codes: np.full_like(codes, 7))
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=np.float64: np.full(shape, 7, dtype))
     twin = cache.copy()
     monkeypatch.undo()
     assert all((ending.codes == 7).all(axis=1).sum() >= len(ending.codes) - 20 for ending in twin._past.endings.values())

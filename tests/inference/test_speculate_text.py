@@ -201,7 +201,8 @@ class Says:
 
     def __init__(self, model, text):
         self.model, self.text = model, text
-        self.config, self.weights, self.new_cache, self.flatten = model.config, model.weights, model.new_cache, model.flatten
+        self.config, self.weights, self.ops = model.config, model.weights, model.ops
+        self.new_cache, self.flatten = model.new_cache, model.flatten
 
     def appending(self, sequences, caches):
         self.at = caches[0].length

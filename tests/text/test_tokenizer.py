@@ -173,9 +173,15 @@ def test_it_says_what_it_is():
 
 @pytest.mark.parametrize("id", [-1, 2048, 2**70, -(2**20000), np.int64(2048)], ids=["-1", "2048", "2**70", "-2**20000", "int64"])
 def test_an_id_out_of_range_is_refused(id):
-    for ask in (TOKENIZER.token_bytes, TOKENIZER.piece, StreamDecoder(TOKENIZER).put, lambda id: TOKENIZER.decode([5, id])):
+    asked = [TOKENIZER.token_bytes, TOKENIZER.piece, lambda id: TOKENIZER.decode([5, id])]
+    for ask in asked + [StreamDecoder(TOKENIZER).put] * bool(id < 0):       # a stream shows a row of padding as U+FFFD
         with pytest.raises(Refused, match=r"^token id: expected 0 to 2047, got .{1,40}\. Are model and tokenizer"):
             ask(id)
+
+
+def test_a_stream_shows_a_row_of_padding_as_one_character():
+    decoder = StreamDecoder(TOKENIZER)
+    assert decoder.put(2048) == decoder.put(np.int64(2**40)) == "\ufffd"
 
 
 @pytest.mark.parametrize("ids", [[1.0], ["5"], [None], [[1, 2]], np.zeros((2, 2), int), np.array([1.5])])
