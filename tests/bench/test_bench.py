@@ -105,7 +105,7 @@ def test_after_warming_up_nothing_is_left_to_compile(tmp_path):
         command = [sys.executable, "-c", "from v4mini.cli import main; main()", *command]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
         assert done.returncode == 0, done.stderr
-        return len(list(tmp_path.rglob("*.nbc")))
+        return len(list(tmp_path.rglob("*.kernel")))
     warm = compiled("doctor", "--warm")
     assert warm > 20
     assert compiled("generate", "import", "-n", "3") == warm
