@@ -10,12 +10,11 @@ from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
+from v4mini.kernels.vector import SIMD_WIDTH, add_products, copy, exp, highest_of, set_products, sum_of, transpose
 from v4mini.shapes import Refused
 
 NEIGHBOURS = 16                 # tokens of a block: few keys are scored in vain
 TOGETHER = 32                   # blocks that keep what they add to rows and entries until all are done; it is added in order
-LOWEST = np.int32(-(2**31))
 
 
 def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, watch=False):
@@ -107,8 +106,8 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, keys_t, se
     for d in range(hd):
         for s in range(width + n, S):
             keys[s, d] = 0
-    _copy(rows[first[start]: stop], keys[:width])
-    _copy(entries[:n], keys[width: width + n])
+    copy(rows[first[start]: stop], keys[:width])
+    copy(entries[:n], keys[width: width + n])
     transpose(keys[:S], keys_t[: hd * S].reshape(hd, S))
     for i in range(stop - start):
         token, sees = start + i, seen[i]
@@ -120,13 +119,6 @@ def _keys_of(rows, first, entries, picks, visible, start, stop, keys, keys_t, se
             if pick >= 0:
                 sees[width + pick] = True
     return width, S
-
-
-@njit
-def _copy(x, out):                                      # loops compile ten times faster than out[:] = x
-    for i in range(len(x)):
-        for d in range(x.shape[1]):
-            out[i, d] = x[i, d]
 
 
 @njit
@@ -148,35 +140,16 @@ def _softmax(row, seen, scale, sink):                   # in place -> the logari
     # logits = where(seen, logits * scale, -inf)
     for j in range(len(row)):
         row[j] = row[j] * scale if seen[j] else np.float32(-np.inf)
-    top = _highest(row)
+    top = highest_of(row, len(row))
     top = sink if sink > top else top
     # p = exp(logits - highest) / total
     for j in range(len(row)):
         row[j] = exp(row[j] - top)
-    total = exp(sink - top) + _sum(row)
+    total = exp(sink - top) + sum_of(row, len(row))
     share = np.float32(1) / total
     for j in range(len(row)):
         row[j] *= share
     return np.float32(math.log(total)) + top
-
-
-@njit(error_model="numpy")
-def _highest(x):
-    """The largest of x, NaN above all, compared as integers that order as the numbers do: those need not go one by one."""
-    best = LOWEST
-    for j in range(len(x)):
-        bits = np.float32(x[j]).view(np.int32)
-        rank = np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
-        best = rank if rank > best else best
-    return np.int32(best ^ ((best >> 31) & 0x7FFFFFFF)).view(np.float32)
-
-
-@njit(error_model="numpy", fastmath={"reassoc"})
-def _sum(x):
-    total = np.float32(0)
-    for j in range(len(x)):
-        total += x[j]
-    return total
 
 
 @njit(parallel=True)
