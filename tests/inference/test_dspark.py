@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from inference.alone import RowsAlone, every_path
-from inference.test_speculate import chi_square, texts_of
+from inference.test_speculate import chi_square, expect_own_distribution, texts_of
+from inference.test_speculate_text import spoken
 from layers.dspark_golden import CONFIG
 from tolerances import SAME_MODEL, VISIBLE
 
@@ -24,14 +25,6 @@ from v4mini.weights.spec import tensors
 FIVE = CONFIG.replace(vocab_size=5, eos_id=4, dspark_noise_token_id=3)     # so that random drafts are right at times
 THREE = Config.tiny().replace(vocab_size=3, n_layers=1, n_hash_layers=0, compress_ratios=(4, 0)).with_dspark(markov_rank=12)
 PROMPT = [5, 17, 42, 8]
-
-
-def spoken(model, rng, prompt_length, length):          # -> a prompt whose greedy text does not end early, that text
-    while True:
-        prompt = rng.integers(0, 4, prompt_length)
-        text = list(generate(model, prompt, length, temperature=0))
-        if len(text) == length:
-            return prompt, text
 
 
 # ---- the same greedy text ----
@@ -77,18 +70,7 @@ def test_in_float32_the_same_unless_a_lead_is_within_rounding(model_of, rng, eng
 
 @pytest.mark.parametrize("drafts, length, temperature, top_p", [(1, 3, 1.0, 1.0), (2, 4, 0.7, 0.8), (5, 3, 1.0, 1.0)])
 def test_every_path_adds_up_to_the_models_own_distribution(model_of, drafts, length, temperature, top_p):
-    """Exact: each random draw of the whole loop takes each of its turns."""
-    three, prompt, lengths = model_of(THREE), [0, 2, 2], set()
-
-    def play(rng):
-        tally = Tally()
-        text = tuple(speculative_tokens(three, prompt, length, drafts, temperature, top_p, rng, three.new_cache(), tally))
-        lengths.add(tally.tokens_per_pass)
-        return text
-
-    got = every_path(play)
-    assert got == pytest.approx(texts_of(three, prompt, length, temperature, top_p), rel=1e-3, abs=1e-9)
-    assert sum(got.values()) == pytest.approx(1) and min(lengths - {None}) == 1 < max(lengths - {None})
+    expect_own_distribution(model_of(THREE), drafts, length, temperature, top_p)
 
 
 @pytest.mark.parametrize("drafts, seeds", [(2, 500), pytest.param(5, 20000, marks=pytest.mark.slow)])

@@ -107,17 +107,21 @@ def texts_of(model, prompt, length, temperature, top_p):        # -> {text: prob
 @pytest.mark.parametrize("drafts, length, temperature, top_p", [
     (1, 4, 1.0, 1.0), (2, 4, 0.7, 1.0), (3, 4, 1.0, 0.8), (1, 5, 1.0, 0.6), (2, 5, 0.5, 0.9)])
 def test_every_path_through_a_model_adds_up_to_its_own_distribution(three, drafts, length, temperature, top_p):
+    expect_own_distribution(three, drafts, length, temperature, top_p)
+
+
+def expect_own_distribution(model, drafts, length, temperature, top_p):
     """Exact: each random draw of the whole loop takes each of its turns; drafts are kept, refused, and cut by the end token."""
     prompt, lengths = [0, 2, 2], set()
 
     def play(rng):
         tally = Tally()
-        text = tuple(speculative_tokens(three, prompt, length, drafts, temperature, top_p, rng, three.new_cache(), tally))
+        text = tuple(speculative_tokens(model, prompt, length, drafts, temperature, top_p, rng, model.new_cache(), tally))
         lengths.add(tally.tokens_per_pass)
         return text
 
     got = every_path(play)
-    assert got == pytest.approx(texts_of(three, prompt, length, temperature, top_p), rel=1e-3, abs=1e-9)
+    assert got == pytest.approx(texts_of(model, prompt, length, temperature, top_p), rel=1e-3, abs=1e-9)
     assert sum(got.values()) == pytest.approx(1) and min(lengths - {None}) == 1 < max(lengths - {None})
 
 

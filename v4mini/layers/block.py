@@ -19,6 +19,12 @@ def block(ops, streams, ids, w, config, layer, sequences, note):        # [T, M,
         streams, post, comb = (sequences.of_queries(ops, part) for part in (streams, post, comb))
         ids = ids[sequences.query_rows]
     streams = ops.hc_post(y, streams, post, comb)
+    return feed_forward(ops, streams, ids, w, c, note)
+
+
+def feed_forward(ops, streams, ids, w, config, note):   # [A, M, D], [A] int -> [A, M, D]
+    """The second half of every block: experts. `ops` is told its layer already."""
+    c = config
     u, post, comb = ops.hc_pre(streams, w.hc_ffn, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps)
     y = moe(ops, ops.rms_norm(u, w.ffn_norm, c.norm_eps), ids, w.ffn, c, note)
     streams = ops.hc_post(y, streams, post, comb)

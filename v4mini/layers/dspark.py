@@ -24,7 +24,7 @@ Not here: what is kept between rounds and how drafts are judged (inference/), wh
 import numpy as np
 
 from v4mini.layers.attention import layer_frequencies
-from v4mini.layers.moe import moe
+from v4mini.layers.block import feed_forward
 from v4mini.trace import Note
 
 SILENT = Note(None, "dspark")
@@ -85,11 +85,7 @@ def dspark_block(ops, streams, ids, w, config, layer, positions, main_rows, pick
     u, post, comb = ops.hc_pre(streams, w.hc_attn, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps)
     y = block_attention(ops, ops.rms_norm(u, w.attn_norm, c.norm_eps), w.attn, c, layer, positions, main_rows, picks)
     streams = ops.hc_post(y, streams, post, comb)
-    u, post, comb = ops.hc_pre(streams, w.hc_ffn, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps)
-    y = moe(ops, ops.rms_norm(u, w.ffn_norm, c.norm_eps), ids, w.ffn, c, note)
-    streams = ops.hc_post(y, streams, post, comb)
-    note("streams", streams)
-    return streams
+    return feed_forward(ops, streams, ids, w, c, note)
 
 
 def parallel_stage(ops, taps, main_positions, ids, positions, picks, weights, config, keep, note=SILENT):
