@@ -83,7 +83,7 @@ def test_the_same_bits_however_little_is_held(folder, wanted, others, places, po
 def test_the_same_bits_from_the_compiled_kernels(folder, simulate):
     full = load(folder, "numba", simulate, keep=False)
     opened = list(everything(full, IDS[:12], 8))
-    with open_streaming(folder, 1 << 30, "numba", simulate) as model:
+    with open_streaming(folder, resident_bytes() + (1 << 30), "numba", simulate) as model:
         model.plan = SimpleNamespace(**{**vars(model.plan), "rooms": lambda tokens, process=0: (200_000, 3)},
                                      describe=dict)
         for got, wanted in zip(everything(model, IDS[:12], 8), opened):
@@ -167,7 +167,7 @@ def test_hf_files_with_fused_experts_stream_as_the_released_ones(tmp_path, folde
         np.testing.assert_array_equal(model.logits(ids), load(path, "numpy", keep=False).logits(ids))
     half = written(tmp_path / "half", config, fused, np.float16)
     with pytest.raises(Refused, match="expected a format that can be streamed, got float16"):
-        open_streaming(half, 1 << 30, "numpy")
+        open_streaming(half, resident_bytes() + (1 << 30), "numpy")
     brain = written(tmp_path / "brain", config, fused, ml_dtypes.bfloat16)
     with over(brain, 0.2, 3) as model:
         np.testing.assert_array_equal(model.logits(ids), load(brain, "numpy", keep=False).logits(ids))
@@ -270,7 +270,7 @@ def test_too_little_memory_is_refused_with_the_sum_that_is_enough(folder):
     with open_streaming(folder, least + (4 << 20), "numpy") as model:      # the process itself may grow a little between
         assert model.plan.chunk == 16 and model.step(1, model.new_cache()).shape == (500,)
     with pytest.raises(Refused, match="policy: expected lru or known, got 'mru'"):
-        open_streaming(folder, 1 << 30, "numpy", policy="mru")
+        open_streaming(folder, resident_bytes() + (1 << 30), "numpy", policy="mru")
 
 
 def test_when_the_process_grows_experts_give_way(folder, monkeypatch):
