@@ -9,6 +9,7 @@ import click
 from v4mini import Config
 from v4mini.cli.fetch import progress_bar, remote_options, say_wait
 from v4mini.cli.main import json_option, main
+from v4mini.printable import printable
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
 PRESETS = ("flash", "pro", "mini", "bench", "tiny")
@@ -28,7 +29,8 @@ def inspect(what, list_tensors, checksums, limit, endpoint, as_json):
     not fit its config.
 
     --json gives one object: name, layers, parameters, active, bytes, formats and groups in bytes, config, every tensor with
-    dtype and shape, problems (none if it fits), missing, notes; of fetched parts also fetched and parts.
+    dtype and shape, problems (none if it fits), missing, notes; of fetched parts also fetched and parts; layout, a row of
+    data/layouts.json: name, title, read, source, date, could_be, features (the words it was told by).
     """
     report = _inspected(what, endpoint, limit)
     if checksums:
@@ -62,7 +64,10 @@ def _print_inspection(report, list_tensors):
     click.echo(f"{human_count(report['parameters'])} parameters, {human_count(report['active'])} active per token; "
                f"MTP block: {human_count(report['mtp_parameters']) + ' more' if report['mtp_parameters'] else 'none'}")
     click.echo(f"{report['bytes']:,} bytes ({human_bytes(report['bytes'])}) in {report['tensors_stored']:,} stored tensors"
-               + _compared_with_index(report) + "\n")
+               + _compared_with_index(report))
+    if report["layout"]:
+        click.echo(f"Layout: {printable(report['layout']['told'])}")
+    click.echo()
     if report["missing"]:
         _print_parts(report)
     else:

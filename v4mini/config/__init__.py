@@ -132,8 +132,7 @@ class Config:
     @classmethod
     def load_noted(cls, path):              # -> Config, [one line per field that is not known here]
         """The same, with what was passed over. Raises Refused."""
-        path = Path(path)
-        reading = _read(_fields(path / "config.json" if path.is_dir() else path))
+        reading = _read(read_fields(path))
         return cls(**reading.values), reading.notes
 
     @classmethod
@@ -216,9 +215,12 @@ def _read(fields):                          # -> Reading
     return read(fields, {field.name for field in dataclasses.fields(Config)})
 
 
-def _fields(path):                          # a config.json -> dict
+def read_fields(path):                      # -> dict
+    """A config.json, or the one in a folder, as it stands there: nothing is checked but that it is JSON. Raises Refused."""
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
     raw = read_file(path, MAX_CONFIG_BYTES, "config", "Name a config.json or the folder that holds one.")
     return parse_json(raw, f"config: {path}")
 
 
-__all__ = ["CSA_RATIO", "Config", "Reading"]
+__all__ = ["CSA_RATIO", "Config", "Reading", "read_fields"]

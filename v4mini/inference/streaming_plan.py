@@ -51,7 +51,7 @@ def plan_memory(config, units, limit, process, chunk=None):     # -> Plan
     experts = [unit for key, unit in units.items() if isinstance(key, tuple)]
     others = [unit for key, unit in units.items() if not isinstance(key, tuple)]
     largest, expert = max(others, key=lambda unit: unit.nbytes), max(unit.nbytes for unit in experts)
-    process += CODE + cache_bytes(config, TEXT)
+    process += CODE + cache_bytes(config, TEXT) + max((unit.payload for unit in units.values() if unit.joined), default=0)
     for tokens in [chunk] if chunk else [CHUNK, SMALL_CHUNK]:
         least = process + scratch_bytes(config, tokens) + largest.nbytes + FEWEST * expert
         if least <= limit:

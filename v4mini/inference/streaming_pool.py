@@ -70,7 +70,7 @@ class Pool:
         with self._change:
             if key != self._last or key not in self._held:
                 self._use(key)
-            return self._held[key].array(self.units[key].places[name])
+            return self.units[key].array(self._held[key], name)
 
     def rows(self, name, ids):                          # -> array [n, ...]
         """Rows of the table, straight from the file: a token reads one."""

@@ -12,12 +12,13 @@ import mmap
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from v4mini.shapes import Refused
+from v4mini.weights.slices import joined
 
 PAGE = 4096
 
@@ -42,13 +43,24 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Unit:
-    """What is read at once: one matrix with its scales, or the three of an expert. `payload`: bytes without padding."""
+    """What is read at once: one matrix with its scales, or the three of an expert. `payload`: bytes without padding.
+
+    joined: a tensor that lies in pieces, in several files -> (names of the pieces, axis); the pieces have places.
+    """
 
     key: object
     runs: tuple
     places: dict                # tensor name -> Place
     nbytes: int                 # of its buffer
     payload: int
+    joined: dict = field(default_factory=dict)
+
+    def array(self, buffer, name):                      # -> array, read-only
+        """A tensor of this unit, which `buffer` holds."""
+        if name not in self.joined:
+            return buffer.array(self.places[name])
+        pieces, axis = self.joined[name]
+        return joined([buffer.array(self.places[piece]) for piece in pieces], axis)
 
 
 class Tensor(NamedTuple):
@@ -62,7 +74,7 @@ class Tensor(NamedTuple):
     shape: tuple
 
 
-def lay_out(key, tensors):                              # [Tensor] -> Unit
+def lay_out(key, tensors, joined=None):                 # [Tensor], {name: (names of pieces, axis)} -> Unit
     """Tensors that are neighbours in a file become one run; each run has pages of its own, so that no read meets another's."""
     runs, places, at = [], {}, 0
     for group in _neighbours(sorted(tensors, key=lambda t: (t.file, t.start))):
@@ -71,7 +83,7 @@ def lay_out(key, tensors):                              # [Tensor] -> Unit
         runs.append(Run(group[0].file, offset, nbytes, stop - offset, at))
         places |= {t.name: Place(at + t.start - offset, t.dtype, t.shape) for t in group}
         at += nbytes
-    return Unit(key, tuple(runs), places, at, sum(t.stop - t.start for t in tensors))
+    return Unit(key, tuple(runs), places, at, sum(t.stop - t.start for t in tensors), joined or {})
 
 
 def _neighbours(tensors):                               # sorted -> [[Tensor]], in each the next begins where one ends
@@ -173,6 +185,8 @@ class Files:
 
 def read_rows(files, unit, name, ids):                  # ints [n] -> array [n, ...]
     """Some rows of one tensor and no others, each from the page or pages it lies on."""
+    if name in unit.joined:                             # pieces of some rows each
+        return _rows_of_pieces(files, unit, unit.joined[name][0], ids)
     place = unit.places[name]
     run = next(run for run in unit.runs if run.start <= place.start < run.start + run.nbytes)
     first, size = run.offset + place.start - run.start, place.dtype.itemsize * math.prod(place.shape[1:])
@@ -185,3 +199,13 @@ def read_rows(files, unit, name, ids):                  # ints [n] -> array [n, 
         buffer.fill(Run(run.file, offset, whole, start + size - offset, 0), files)
         into[...] = buffer.array(Place(start - offset, place.dtype, place.shape[1:]))
     return rows
+
+
+def _rows_of_pieces(files, unit, pieces, ids):
+    found, first, ids = {}, 0, np.asarray(ids)
+    for piece in pieces:
+        mine = (ids >= first) & (ids < first + unit.places[piece].shape[0])
+        rows = read_rows(files, unit, piece, ids[mine] - first)
+        found.update(zip(np.flatnonzero(mine).tolist(), rows))
+        first += unit.places[piece].shape[0]
+    return np.stack([found[place] for place in range(len(ids))])

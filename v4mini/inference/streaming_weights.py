@@ -70,11 +70,15 @@ def units_of(checkpoint):                               # Checkpoint -> {key: Un
 
     Refused for float16 matrices: each use would have to turn them into float32.
     """
-    config, found, groups = checkpoint.config, checkpoint.sources, {}
+    config, groups, joined = checkpoint.config, {}, {}
     for spec in filter(_is_matrix, tensors(config)):
+        key = _key(config, spec.name)
         for name in (spec.name, spec.scale_name) if spec.name in checkpoint.formats else (spec.name,):
-            groups.setdefault(_key(config, spec.name), []).append(_tensor(checkpoint.store, name, found[name]))
-    units = {key: lay_out(key, group) for key, group in groups.items()}
+            pieces, axis = _pieces(checkpoint.store, name, checkpoint.sources[name])
+            groups.setdefault(key, []).extend(pieces)
+            if len(pieces) > 1:
+                joined.setdefault(key, {})[name] = [piece.name for piece in pieces], axis
+    units = {key: lay_out(key, group, joined.get(key)) for key, group in groups.items()}
     return units, units.pop(EMBED)
 
 
@@ -102,17 +106,22 @@ def _key(config, name):                                 # "layers.3.ffn.experts.
     return layer, int(parts[parts.index("experts") + 1])
 
 
-def _tensor(store, name, source):                       # -> Tensor
-    entry = store.entry(source.name)
+def _pieces(store, name, source):                       # -> [Tensor], axis; one of its own name where it lies in one piece
+    pieces, axis = store.pieces(source.name)
+    names = [name] if len(pieces) == 1 else [f"{name}, piece {number}" for number in range(len(pieces))]
+    return [_tensor(piece, str(path), entry, source.index) for piece, (path, entry) in zip(names, pieces)], axis
+
+
+def _tensor(name, path, entry, index):                  # -> Tensor
     dtype, shape, start = DTYPES[entry.dtype], tuple(entry.shape), 0
     if entry.dtype == "F4":                             # a header counts its numbers, two of them in a byte
         shape = (*shape[:-1], shape[-1] // 2)
     if dtype == np.float16:
         raise Refused(f"{name}: expected a format that can be streamed, got float16. Open it without a memory limit.")
-    if source.index is not ...:                         # one expert's rows of a tensor that holds all experts
-        expert, rows = source.index
+    if index is not ...:                                # one expert's rows of a tensor that holds all experts
+        expert, rows = index
         row = dtype.itemsize * shape[2]
         start = (expert * shape[1] + rows.start) * row
         shape = (rows.stop - rows.start, shape[2])
     start += entry.start
-    return Tensor(name, str(store.where(source.name)), start, start + dtype.itemsize * math.prod(shape), dtype, shape)
+    return Tensor(name, path, start, start + dtype.itemsize * math.prod(shape), dtype, shape)

@@ -13,6 +13,7 @@ from v4mini.numerics.matrix import as_codes, as_scale
 from v4mini.shapes import Refused
 from v4mini.weights.layouts import fit, grouped, likely_cause
 from v4mini.weights.names import resolve
+from v4mini.weights.slices import Slices
 from v4mini.weights.store import open_store
 from v4mini.weights.written import check_written
 
@@ -63,6 +64,8 @@ def open_checkpoint(path, config=None):         # -> Checkpoint
                if name in found.formats or name.endswith(("norm.weight", ".scale"))}
     check_written(store, telling)
     notes = notes + ([] if asked else found.notes)
+    if isinstance(store, Slices):
+        notes.append(f"{len(store.shards)} slices are joined: what was cut takes {store.joined_bytes:,} bytes of memory.")
     for note in notes:
         log.warning("%s: %s", path, note)
     return Checkpoint(path, found.config, store, sources, found.formats, tuple(notes))

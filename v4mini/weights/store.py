@@ -26,6 +26,8 @@ SHARD_BYTES = 4 << 30
 MAX_INDEX_BYTES = 32 << 20                              # the index of V4-Pro, 140,000 tensors, has about 12 MB
 MAX_HEADERS_BYTES = 64 << 20                            # of all shards; V4-Pro's have about 20 MB
 _ONE_OF_MANY = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors", re.ASCII)
+_ONE_SLICE = re.compile(r"model(\d{1,4})-mp([2-9]|[1-9]\d{1,3})\.safetensors", re.ASCII)
+MAX_SLICES = 1024                                       # of a checkpoint; V4-Pro is cut into 8 or 16
 _OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf", ".npz"}
 
 
@@ -78,6 +80,10 @@ class Store(Mapping):
     def where(self, name):      # -> Path of the shard
         return self._shard_of[name]
 
+    def pieces(self, name):     # -> [(Path, TensorEntry)], axis
+        """Where a tensor lies: in one piece, or in several that are joined along an axis (slices.py)."""
+        return [(self.where(name), self.entry(name))], 0
+
     def close(self):
         """Let the files go; arrays already handed out keep theirs open."""
         for file in self._files.values():
@@ -113,12 +119,23 @@ def _open_folder(folder):
         others = [name for name in listed if Path(name).suffix in _OTHER_FORMATS]
         only = f" (only {_some(others)}; pickle and other formats are never read)" if others else ""
         raise Refused(f"{folder}: expected .safetensors files, got none{only}. Is this the right folder?")
-    if any(re.fullmatch(r"model\d+-mp([2-9]|[1-9]\d+)\.safetensors", name) for name in found):
-        raise Refused(f"{folder}: expected whole tensors, got {_some(found)}: slices for several processes, as convert.py cuts "
-                      "them. Run convert.py with --model-parallel 1, or use the released files.")
+    if any(_ONE_SLICE.fullmatch(name) for name in found):
+        return _open_slices(folder, found)
     if len(found) > 1 or _ONE_OF_MANY.fullmatch(found[0]):
         raise Refused(f"{folder}: expected {INDEX} beside shards, got {_some(found)} without it; fetch it, or name one file.")
     return _open_single(folder, folder / found[0])
+
+
+def _open_slices(folder, found):
+    from v4mini.weights.slices import Slices  # a kind of Store
+
+    counts = {int(match[2]) for name in found if (match := _ONE_SLICE.fullmatch(name))}
+    wanted = [f"model{number}-mp{max(counts)}.safetensors" for number in range(min(max(counts), MAX_SLICES))]
+    if set(found) != set(wanted):
+        lost = [name for name in wanted if name not in found]
+        raise Refused(f"{folder}: expected all slices of one checkpoint, as convert.py cuts it for several processes, got "
+                      f"{_some(found)}{' without ' + _some(lost) if lost else ''}. Put them into one folder, alone.")
+    return Slices(folder, _open_shards(folder, wanted))
 
 
 def _some(names, most=5):       # -> "a, b and 3 more"

@@ -3,8 +3,10 @@
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from v4mini.config import Config
+from v4mini.config import Config, read_fields
+from v4mini.inspection.recognise import recognise
 from v4mini.planning.counts import counts, total
+from v4mini.shapes import Refused
 from v4mini.weights.file import tensor_bytes
 from v4mini.weights.layouts import fit
 from v4mini.weights.names import resolve
@@ -27,8 +29,10 @@ def inspect_checkpoint(path):                           # -> dict of plain value
     path = Path(path)
     record = read_record(path) if path.is_dir() else None
     with open_store(path) as store:
-        config, notes = Config.load_noted(path if path.is_dir() else path.parent)
-        report = _held(str(path), config, store, asked=record is not None, notes=notes)
+        fields = read_fields(path if path.is_dir() else path.parent)
+        layout = recognise(store.entries(), fields, store.shards, store.metadata, whole=record is None)
+        config, notes = _config(layout, path if path.is_dir() else path.parent)
+        report = _held(str(path), config, store, asked=record is not None, notes=notes) | {"layout": layout.as_dict()}
         report["index_total"] = _said(store.metadata)
     if record:
         report |= {"fetched": {"from": record.origin, "revision": record.revision, "tensors": record.tensors,
@@ -42,10 +46,21 @@ def inspect_checkpoint(path):                           # -> dict of plain value
 def inspect_release(release, progress=None):            # -> dict of plain values
     """The same for a release elsewhere (weights/remote), from its headers. progress(headers so far)."""
     release.read_headers(progress=progress)
+    fields = read_fields(release.source.path("config.json"))
     report = _held(release.name, release.config, release, asked=False, notes=[])
+    report["layout"] = recognise(release.entries(), fields, release.shards, release.metadata).as_dict()
     meter = release.source.meter
     return report | {"index_total": release.total_size or None, "files": len(release.shards), "revision": release.source.revision,
                      "read_bytes": meter.nbytes, "requests": meter.requests}
+
+
+def _config(layout, path):                              # -> Config, [note]; a layout that is known and not read is named
+    try:
+        return Config.load_noted(path)
+    except Refused as refused:
+        if len(layout.rows) == 1 and layout.rows[0]["read"] == "refused":
+            raise Refused(f"{refused} Its tensors: {layout.told()}") from None
+        raise
 
 
 def _held(name, config, store, asked, notes):           # -> the report of files and their config
@@ -73,7 +88,8 @@ def _report(name, config, stored, problems, checked):
         "mtp_parameters": mtp.total, "bytes": sum(formats.values()), "formats": dict(formats), "tensors_stored": len(stored),
         "groups": [{"group": group, "parameters": count.total, "active": count.active, "bytes": count.nbytes}
                    for group, count in sorted(groups.items(), key=lambda item: -item[1].nbytes)],
-        "config": config.to_dict(), "problems": problems, "missing": 0, "checked": checked, "index_total": None, "notes": [],
+        "config": config.to_dict(), "problems": problems, "missing": 0, "checked": checked, "index_total": None,
+        "notes": [], "layout": None,
         "tensors": [{"name": tensor, "dtype": dtype, "shape": shape} for tensor, dtype, shape in stored],
     }
 
