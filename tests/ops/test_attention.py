@@ -5,6 +5,7 @@ import pytest
 from ops import naive
 from tolerances import OP, SOFTMAX_LARGE
 
+from v4mini.engines import choose_backend
 from v4mini.ops import attention
 from v4mini.ops.attention import window_starts
 
@@ -150,3 +151,36 @@ def test_a_window_wider_than_the_text_costs_no_more_than_the_text(rng, monkeypat
     wide = attend(q, rows, sink, 2**40, 0.3)
     monkeypatch.undo()
     np.testing.assert_allclose(wide, attend(q, rows, sink, 9, 0.3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["window", "first", "picks", "visible"])
+def test_what_may_not_be_read_does_not_reach_a_token_whatever_it_is(rng, kind, value, engine):
+    T, W, ops = 70, 4, choose_backend(engine)
+    q, rows, sink, entries, _ = case(rng, T, N=20)
+    first, far = window_starts(T, len(rows), W), {}
+    reads = np.zeros((T, len(rows) if kind in ("window", "first") else 20), bool)       # which token reads which row
+    own = len(rows) - T + np.arange(T)
+    if kind == "first":
+        first = np.maximum(first, own - np.arange(T) % W)
+    if kind in ("window", "first"):
+        reads[:] = (np.arange(len(rows)) >= first[:, None]) & (np.arange(len(rows)) <= own[:, None])
+    elif kind == "picks":
+        picks = rng.integers(-1, 20, (T, 3))
+        reads[:] = [np.isin(np.arange(20), row) for row in picks]
+        far = {"entries": entries, "picks": picks}
+    else:
+        visible = np.arange(T) * 20 // T
+        reads[:] = np.arange(20) < visible[:, None]
+        far = {"entries": entries, "visible": visible}
+    for place in range(0, reads.shape[1], 3):
+        changed = (rows if kind in ("window", "first") else entries).copy()
+        changed[place] = value
+        far_of = far | ({"entries": changed} if far else {})
+        with np.errstate(invalid="ignore"):
+            out = ops.attend(q, rows if far else changed, first, sink, W, 0.3, **far_of)
+        seen = ~np.isfinite(out).reshape(T, -1).all(axis=1)
+        if np.isnan(value):
+            np.testing.assert_array_equal(seen, reads[:, place])
+        assert not (seen & ~reads[:, place]).any()

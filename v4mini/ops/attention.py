@@ -27,7 +27,7 @@ def attention_weights(q, rows, first, sink, window, scale, entries=None, picks=N
     near, is_row = _window_view(rows, first, window)
     logits = [np.where(is_row[:, None, :], np.matmul(q, near) * scale, -np.inf)]                   # [T, H, W]
     if entries is not None and picks is not None:
-        there = np.matmul(q, entries[picks].swapaxes(1, 2)) * scale                                # [T, H, K]: a real gather
+        there = np.matmul(q, _picked(entries, picks).swapaxes(1, 2)) * scale                       # [T, H, K]: a real gather
         logits.append(np.where((picks >= 0)[:, None, :], there, -np.inf))
     elif entries is not None:
         there = (q.reshape(T * H, -1) @ entries[:].T).reshape(T, H, -1) * scale                       # [T, H, N]
@@ -42,7 +42,10 @@ def attention_weights(q, rows, first, sink, window, scale, entries=None, picks=N
 
 
 def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):       # -> [T, H, hd]
-    """The rows and entries, weighed as attention_weights says. The sink takes weight and gives nothing."""
+    """The rows and entries, weighed as attention_weights says. The sink takes weight and gives nothing.
+
+    What a token may not read does not reach it, NaN and infinities included: it is left out, as 0 times NaN would not be 0.
+    """
     P, outs = len(rows) - len(q), []
     for start in range(0, len(q), TOKENS_AT_ONCE):
         stop = min(start + TOKENS_AT_ONCE, len(q))
@@ -55,19 +58,34 @@ def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visibl
         view, _ = _window_view(near, begins, width)
         out = np.matmul(on_near, view.swapaxes(1, 2))
         if chosen is not None:
-            out += np.matmul(on_far, far[chosen])
+            out += np.matmul(on_far, _picked(far, chosen))
         elif far is not None:
-            out += (on_far.reshape(out.shape[0] * out.shape[1], len(far)) @ far).reshape(out.shape)
+            _add_visible(out, on_far, far, seen)
         outs.append(out)
     return np.concatenate(outs) if outs else np.empty_like(q)
 
 
+def _picked(entries, picks):                            # [N, hd], [T, K] -> [T, K, hd], zeros where nothing is picked
+    rows = entries[picks]
+    rows[picks < 0] = 0
+    return rows
+
+
+def _add_visible(out, weights, entries, visible):       # [T, H, hd] grows, [T, H, N], [N, hd], [T]
+    for seen in np.unique(visible):                     # few: neighbours see as many
+        tokens = visible == seen
+        out[tokens] += np.matmul(weights[tokens][:, :, :seen], entries[:seen])
+
+
 def _window_view(rows, first, window):                  # [P + T, hd], [T] -> view [T, hd, W], is_row [T, W]
     T = len(first)
-    own = len(rows) - T + np.arange(T)[:, None]                                         # a token's own row
+    index = len(rows) - T + np.arange(T)[:, None] - window + 1 + np.arange(window)      # the last is a token's own row
+    is_row = index >= np.maximum(first, 0)[:, None]
     missing = max(0, window - 1 - (len(rows) - T))                                      # before the first row
     if missing:
         rows = np.concatenate([np.zeros((missing, rows.shape[1]), rows.dtype), rows])
     rows = rows[len(rows) - T - window + 1:]
     view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)
-    return view, own - window + 1 + np.arange(window) >= np.maximum(first, 0)[:, None]
+    if (~is_row & (index >= 0)).any():                                                  # rows before `first` lie in the view
+        view = np.where(is_row[:, None, :], view, np.float32(0))
+    return view, is_row
