@@ -52,6 +52,18 @@ def test_watching_changes_no_number_and_not_the_model(tiny):
     assert tiny.ops is watched.ops is before and "streams" not in vars(tiny)
 
 
+@pytest.mark.parametrize("dspark", [False, True])
+def test_drafts_may_be_watched_too(tiny, model_of, dspark):
+    alone = tiny.config.replace(n_mtp_layers=0, compress_ratios=tiny.config.compress_ratios[:4])
+    model = model_of(alone.with_dspark()) if dspark else tiny
+    watched, recorder = recorded(model)
+    texts = [list(generate(one, IDS, 12, temperature=0, speculate=2)) for one in (watched, model)]
+    assert texts[0] == texts[1]
+    trace = recorder.trace(len(IDS))
+    assert trace.ids[:21].tolist() == list(IDS)
+    assert (trace.experts[:, 0, 0] >= 0).sum() >= 21 + 11               # of the model's own passes; a draft block has its own
+
+
 def test_a_trace_of_ones_own_gets_what_it_wants_and_no_more(tiny):
     watched, recorder = recorded(tiny)
     mine, alone = Trace(), Trace()

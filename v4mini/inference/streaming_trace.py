@@ -93,14 +93,17 @@ def recorded(model, scored=SCORED):                     # -> a model that does t
     """The same weights, caches and engine; what its routers do is written down, pass by pass. `model` itself stays as it is."""
     recorder, watched = Recorder(model, scored), copy.copy(model)
 
-    def streams(ids, sequences, trace=None, logits_to_keep=None):
-        with recorder.watching(ids, trace) as own:
-            return model.streams(ids, sequences, own, logits_to_keep)
+    class Watched(type(model)):
+        """The model that it was, with an eye on its passes."""
 
-    def mtp_streams(streams, next_ids, sequences, trace=None):
-        with recorder.watching(next_ids, trace) as own:
-            return model.mtp_streams(streams, next_ids, sequences, own)
-    watched.streams, watched.mtp_streams = streams, mtp_streams
+        def streams(self, ids, sequences, trace=None, logits_to_keep=None, taps=None):
+            with recorder.watching(ids, trace) as own:
+                return super().streams(ids, sequences, own, logits_to_keep, taps)
+
+        def mtp_streams(self, streams, next_ids, sequences, trace=None):
+            with recorder.watching(next_ids, trace) as own:
+                return super().mtp_streams(streams, next_ids, sequences, own)
+    watched.__class__ = Watched
     return watched, recorder
 
 
