@@ -7,6 +7,7 @@ import numpy as np
 
 from v4mini.layers.block import block
 from v4mini.layers.dspark import tap
+from v4mini.layers.finite import finite_logits
 from v4mini.layers.sequences import NoMemory, Sequences
 from v4mini.shapes import Refused
 from v4mini.trace import Note
@@ -23,14 +24,16 @@ class Model:
         self.config, self.weights, self.ops = config, ops.place(weights), ops
 
     def logits(self, ids, trace=None):                  # [T] int -> [T, V] float32
-        """Scores of the next token after each position. Raises Refused for ids that are not tokens."""
+        """Scores of the next token after each position. Raises Refused for ids that are not tokens, and for scores that are not
+        finite, with the layer and tensor where that arose.
+        """
         return self.logits_many([ids], trace)[0]
 
     def logits_many(self, sequences, trace=None):       # [[T1], [T2], ...] -> [[T1, V], [T2, V], ...]
         """The same for several sequences at once, each as if it were alone."""
         ids, spans = self.flatten(sequences)
-        streams = self.streams(ids, [(span, NoMemory()) for span in spans], trace)
-        logits = self.ops.host(self.head(streams, self.weights.head))
+        pairs = [(span, NoMemory()) for span in spans]
+        logits = finite_logits(self, lambda model: model.head(model.streams(ids, pairs, trace), model.weights.head))
         return [logits[span] for span in spans]
 
     def mtp_logits(self, ids, trace=None):              # [T] int -> [T - 1, V] float32
@@ -43,9 +46,12 @@ class Model:
         ids, (span,) = self.flatten([ids])
         if len(ids) < 2:
             raise Refused(f"mtp_logits: expected at least 2 tokens, got {len(ids)}. The MTP block reads each next token.")
-        streams = self.streams(ids, [(span, NoMemory())], trace)
-        streams = self.mtp_streams(streams[:-1], ids[1:], [(slice(0, len(ids) - 1), NoMemory())], trace)
-        return self.ops.host(self.head(streams, self.weights.mtp.head))
+        every, all_but_one = [(span, NoMemory())], [(slice(0, len(ids) - 1), NoMemory())]
+
+        def run(model):
+            streams = model.mtp_streams(model.streams(ids, every, trace)[:-1], ids[1:], all_but_one, trace)
+            return model.head(streams, model.weights.mtp.head)
+        return finite_logits(self, run)
 
     # ---- the parts, for those who keep a memory or look inside ----
 

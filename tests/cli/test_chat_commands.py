@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import v4mini as v4
 from v4mini.cli import main
 from v4mini.cli.chat_commands import questions
+from v4mini.numerics.matrix import Matrix
 from v4mini.text.chat import encode_chat
 from v4mini.text.conversation_file import file_text, from_file
 from v4mini.text.dsml import write_calls
@@ -134,7 +138,7 @@ def test_a_chat_streams_a_model_that_is_larger_than_its_memory():
 def test_an_error_ends_the_turn_and_not_the_conversation(monkeypatch):
     from v4mini.inference.generate import generate
 
-    broken = iter([MemoryError(), OSError(5, "Input/output error"), FloatingPointError("not finite"), None])
+    broken = iter([MemoryError(), OSError(5, "Input/output error"), FloatingPointError("not finite"), KeyError("layers.3"), None])
 
     def sometimes(*arguments, **more):
         error = next(broken)
@@ -142,9 +146,36 @@ def test_an_error_ends_the_turn_and_not_the_conversation(monkeypatch):
             raise error
         return generate(*arguments, **more)
     monkeypatch.setattr("v4mini.generate", sometimes)
-    result = run("a\nb\nc\nd\n", "--json")
+    result = run("a\nb\nc\nd\ne\n", "--json")
     assert result.exit_code == 2 and len(result.stdout.splitlines()) == 1
-    assert [words in result.stderr for words in ("MemoryError", "Input/output error", "not finite")] == [True] * 3
+    words = "out of memory", "Input/output error", "FloatingPointError not finite. The conversation", "KeyError 'layers.3'"
+    assert [word for word in words if word not in result.stderr] == [] and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_numbers_that_are_none_end_the_turn_and_not_the_conversation(monkeypatch, tmp_path, temperature):
+    model = v4.load(MINI_FOLDER, backend="numpy")
+    codes, (row,) = np.array(model.weights.embed.codes), v4.Tokenizer.load(MINI_FOLDER).encode("\x07")
+    codes[row, 3] = np.nan
+    model.weights = replace(model.weights, embed=Matrix(codes, name="embed"))
+    monkeypatch.setattr("v4mini.load", lambda *_, **__: model)
+    result = run(f"Hello\n\x07\nAnd now?\n/save {tmp_path / 'talk.json'}\n", "--temperature", temperature, "-n", 3)
+    assert result.exit_code == 2 and result.stderr.count(f"embed.weight has nan at [{row}, 3]") == 1
+    assert result.stderr.count("tokens remembered") == 2 and "Traceback" not in result.stderr
+    saved = json.loads((tmp_path / "talk.json").read_text())["messages"]
+    assert [message["role"] for message in saved] == ["user", "assistant"] * 2 and saved[2]["content"] == "And now?"
+    once = CliRunner().invoke(main, ["generate", "a\x07", "--temperature", str(temperature)])
+    assert once.exit_code == 2 and once.stdout == "" and once.stderr.startswith("v4mini: logits: expected finite numbers, got ")
+
+
+@pytest.mark.parametrize("command", ["save", "load"])
+def test_an_error_of_a_command_ends_the_command_alone(monkeypatch, command):
+    def broken(*_):
+        raise RuntimeError("the disk \x1b[2J is gone")
+    monkeypatch.setattr(f"v4mini.cli.chat_commands.Commands.{command}", broken)
+    result = run(f"/{command} x\nHello\n")
+    assert result.exit_code == 0 and "RuntimeError the disk" in result.stderr and "\x1b" not in result.stderr
+    assert "tokens remembered" in result.stderr
 
 
 def chat(stdin, **more):

@@ -5,6 +5,7 @@ import pytest
 from ops import naive
 from tolerances import OP
 
+from v4mini.engines import choose_backend
 from v4mini.ops.route import affinity, choose, gate_weights, route
 
 
@@ -59,3 +60,16 @@ def test_of_equal_experts_the_earlier_is_chosen():
 def test_weights_follow_the_order_of_the_chosen():
     weights = gate_weights(np.float32([[1, 2, 3]]), np.array([[2, 0]]), 1.0)
     np.testing.assert_allclose(weights, [[0.75, 0.25]], **OP)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_a_number_to_choose_by_that_is_none_shows_in_the_weights_of_that_token_alone(rng, engine):
+    ops = choose_backend(engine)
+    scores, bias = rng.standard_normal((3, 7), dtype=np.float32), np.zeros(7, np.float32)
+    scores[1, 4] = np.nan               # expert 4 is not chosen, as NaN ranks last; but it might have been
+    chosen, weights = ops.route(scores, 1.5, 2, bias=bias)
+    assert 4 not in chosen[1] and np.isnan(weights[1]).all() and np.isfinite(weights[[0, 2]]).all()
+    bias[3] = np.nan
+    assert np.isnan(ops.route(scores[:1], 1.5, 2, bias=bias)[1]).all()
+    table = np.array([[0, 1], [2, 3], [5, 6]])
+    assert np.isfinite(ops.route(scores, 1.5, 2, chosen=table)[1]).all()                # nothing was chosen by them

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.chat_commands import LARGEST_FILE, questions, typed_lines
+from v4mini.cli.chat_commands import LARGEST_FILE, fault_text, questions, typed_lines
 from v4mini.cli.main import backend_option, data_folder, json_option, main, note
 from v4mini.cli.streaming import memory_options, opened_model, streaming_report, streaming_text
 from v4mini.printable import printable
@@ -107,16 +107,19 @@ def _turn(talk, question, sampling, as_json):
     answer = talk.ask(question, progress=screen.progress, **sampling)
     stopped = False
     try:
-        for part, text in answer:
-            screen.show(part, text)
-    except KeyboardInterrupt:
-        stopped = True
-        answer.close()
+        try:
+            for part, text in answer:
+                screen.show(part, text)
+        except KeyboardInterrupt:
+            stopped = True
+            answer.close()
     except BrokenPipeError:
         raise
-    except (Refused, MemoryError, OSError, ArithmeticError) as error:
+    except Exception as error:                          # whatever it is, what was said so far must not be lost with it
         screen.end()
-        note(f"v4mini: {str(error) or type(error).__name__}")
+        if talk.messages[-1:] != [talk.answer and talk.answer.message]:
+            del talk.messages[before:]
+        note(fault_text(error))
         return False
     screen.end()
     if len(talk.messages) == before:

@@ -77,8 +77,10 @@ class Commands:
                         "A message that begins with / is written with two.")
         try:
             return known[word](rest)
-        except Refused as refused:
-            return note(f"v4mini: {refused}")
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return note(fault_text(error))
 
     def help(self, _):
         note(HELP)
@@ -125,6 +127,14 @@ class Commands:
 
     def _system(self):
         return [message for message in self.talk.messages if message["role"] == "system"]
+
+
+def fault_text(error):                                  # -> a line
+    """What went wrong, in a chat that goes on."""
+    if isinstance(error, Refused):
+        return f"v4mini: {error}"
+    kind = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__} {error}".strip()
+    return printable(f"v4mini: {kind}. The conversation is kept; /save FILE writes it down.")
 
 
 def _expect_name(command, name):

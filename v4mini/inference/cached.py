@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from v4mini.inference.cache import Cache
+from v4mini.layers.finite import finite_logits
 from v4mini.model import Model
 from v4mini.planning.memory import RESERVE
 from v4mini.shapes import Refused
@@ -50,7 +51,9 @@ class CachedModel(Model):
     def prefill_many(self, sequences, caches, trace=None):      # [[T1], [T2], ...], one Cache each -> [n, V] float32
         """Append to several sequences at once, each as if it were alone. trace: a Trace of this call."""
         with self.appending(sequences, caches) as (ids, spans):
-            return self.ops.host(self.head(self.streams(ids, spans, trace, logits_to_keep=1), self.weights.head))
+            def run(model):
+                return model.head(model.streams(ids, spans, trace, logits_to_keep=1), model.weights.head)
+            return finite_logits(self, run)
 
     def step_many(self, tokens, caches):                # [n] int, n caches -> [n, V] float32
         """One more token of each of n sequences."""

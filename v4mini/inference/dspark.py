@@ -3,11 +3,14 @@
 Not here: the blocks themselves (layers/dspark.py), the loop that asks for drafts and judges them (speculate.py).
 """
 
+from functools import partial
+
 import numpy as np
 
 from v4mini.inference.cache import Cache
 from v4mini.inference.sampling import draw
 from v4mini.layers.dspark import confidence, everything_but_itself, markov, parallel_stage
+from v4mini.layers.finite import finite_pass
 from v4mini.planning.speculation import admitted
 
 
@@ -30,14 +33,14 @@ class DSparkDrafter:
     def draft(self, next_ids, count, choose, rng):      # [n] ints, int -> [count] ints, [count] x [V]
         """Guess what comes after next_ids, of which the last is the anchor; and from which distribution each was drawn."""
         h, base = self._block(int(next_ids[-1]))
-        ops, w, previous = self.model.ops, self.model.weights.dspark, int(next_ids[-1])
+        previous = int(next_ids[-1])
         drafts, offered, self.confidences = [], [], []
         for place in range(count):
-            rows, bias = markov(ops, np.array([previous]), w)
-            self.confidences.append(float(ops.host(confidence(ops, h[place: place + 1], rows, w))[0, 0]))
+            (scores, sure), _ = finite_pass(self.model, partial(_one, h[place: place + 1], base[place: place + 1], previous))
+            self.confidences.append(float(sure[0, 0]))
             if self.speeds is not None and not self._pays():
                 break
-            offered.append(choose(ops.host(base[place: place + 1] + bias)[0]))
+            offered.append(choose(scores[0]))
             previous = draw(offered[-1], rng)
             drafts.append(previous)
         return drafts, offered
@@ -55,6 +58,16 @@ class DSparkDrafter:
         def keep(layer, rows):
             return self.cache.extend(layer, "window", rows)[-c.window_size:]
         places = start + new + np.arange(len(ids))
-        found = parallel_stage(model.ops, self.waiting, np.arange(start, start + new), ids, places, picks, model.weights, c, keep)
+
+        def run(model):
+            main_places = np.arange(start, start + new)
+            h, base = parallel_stage(model.ops, self.waiting, main_places, ids, places, picks, model.weights, c, keep)
+            return (base,), (h, base)
+        _, found = finite_pass(model, run)
         self.cache.commit(new)
         return found
+
+
+def _one(h, base, previous, model):                     # [1, D], [1, V], int -> (scores [1, V], confidence [1, 1]), None
+    rows, bias = markov(model.ops, np.array([previous]), model.weights.dspark)
+    return (base + bias, confidence(model.ops, h, rows, model.weights.dspark)), None

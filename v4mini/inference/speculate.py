@@ -27,6 +27,7 @@ from v4mini.inference.cached import CHUNK
 from v4mini.inference.dspark import DSparkDrafter
 from v4mini.inference.sampling import distribution, draw
 from v4mini.layers.dspark import beside
+from v4mini.layers.finite import finite_pass
 from v4mini.shapes import Refused
 
 
@@ -141,19 +142,23 @@ class Drafter:
         """Guess what comes after next_ids, the tokens that follow the waiting streams; and from which distribution."""
         drafts, offered, ids, streams = [], [], next_ids, self.waiting
         for _ in range(count):
-            streams = self._read(streams, np.asarray(ids))
-            offered.append(choose(self.model.ops.host(self.model.head(streams, self.model.weights.mtp.head))[0]))
+            streams, logits = self._read(streams, np.asarray(ids))
+            offered.append(choose(logits[0]))
             drafts.append(draw(offered[-1], rng))
             ids = drafts[-1:]
         self.cache.rewind(max(0, count - 1))            # rows made from guesses; the true ones come with the next call
         return drafts, offered
 
-    def _read(self, streams, ids):                      # [n, M, D], [n] -> [1, M, D]
+    def _read(self, streams, ids):                      # [n, M, D], [n] -> of the last token [1, M, D], logits [1, V]
         for start in range(0, len(ids), CHUNK):
             some = ids[start: start + CHUNK]
-            out = self.model.mtp_streams(streams[start: start + CHUNK], some, [(slice(0, len(some)), self.cache)])
+            (logits,), out = finite_pass(self.model, partial(self._pass, streams[start: start + CHUNK], some))
             self.cache.commit(len(some))
-        return out[-1:]
+        return out, logits
+
+    def _pass(self, streams, ids, model):               # -> (logits [1, V],), [1, M, D]
+        out = model.mtp_streams(streams, ids, [(slice(0, len(ids)), self.cache)])[-1:]
+        return (model.head(out, model.weights.mtp.head),), out
 
 
 def read(model, ids, cache, scored):                    # [n] ints -> logits [scored, V], [n, ...]
@@ -162,11 +167,16 @@ def read(model, ids, cache, scored):                    # [n] ints -> logits [sc
 
     its streams [M, D] for the MTP block, its taps [layers * D] for DSpark.
     """
-    taps = None if model.weights.dspark is None else []
     with model.appending([ids], [cache]) as (ids, spans):
-        streams = model.streams(ids, spans, taps=taps)
-        shown = streams if taps is None else beside(model.ops, taps)
-        return model.ops.host(model.head(streams[len(ids) - scored:], model.weights.head)), shown
+        (logits,), shown = finite_pass(model, partial(_scores, ids, spans, scored))
+        return logits, shown
+
+
+def _scores(ids, spans, scored, model):                 # -> (logits [scored, V],), [n, ...]
+    taps = None if model.weights.dspark is None else []
+    streams = model.streams(ids, spans, taps=taps)
+    shown = streams if taps is None else beside(model.ops, taps)
+    return (model.head(streams[len(ids) - scored:], model.weights.head),), shown
 
 
 def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds=None, vocabulary=None):

@@ -52,20 +52,24 @@ def _route(scores, route_scale, bias, is_given, chosen, weights, start, stop):  
     E, K = scores.shape[1], chosen.shape[1]
     affinity, wish = np.empty(E, np.float32), np.empty(E, np.float32)
     for t in range(start, stop):
+        doubt = np.float32(0)                           # stays 0, or becomes NaN
         for e in range(E):
             # affinity = sqrt(log1p(exp(score))), above 20 sqrt(score)
             score = scores[t, e]
             softplus = score if score > 20 else np.float32(math.log1p(np.float32(math.exp(score))))
             affinity[e] = np.sqrt(softplus)
             wish[e] = affinity[e] + bias[e]
-        if not is_given:
+            doubt += np.float32(0) * wish[e]
+        if is_given:
+            doubt = np.float32(0)
+        else:
             _choose(wish, chosen[t])
         # weights = picked / picked.sum() * route_scale
         total = np.float32(0)
         for slot in range(K):
             total += affinity[chosen[t, slot]]
         for slot in range(K):
-            weights[t, slot] = affinity[chosen[t, slot]] / total * np.float32(route_scale)
+            weights[t, slot] = affinity[chosen[t, slot]] / total * np.float32(route_scale) + doubt
 
 
 @njit

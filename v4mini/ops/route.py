@@ -24,7 +24,14 @@ def gate_weights(affinities, chosen, route_scale):      # [T, E], [T, K] int -> 
 
 
 def route(scores, route_scale, k, bias=None, chosen=None):         # [T, E] -> chosen [T, K] int64, weights [T, K]
-    """Choose by affinity + bias, or take `chosen` as it comes (hash layers: a table row per token id); weigh by affinity."""
+    """Choose by affinity + bias, or take `chosen` as it comes (hash layers: a table row per token id); weigh by affinity.
+
+    Where one of the numbers to choose by is none, nobody knows who would have been chosen: that token's weights are NaN.
+    """
     affinities = affinity(scores)
-    chosen = choose(affinities, bias, k) if chosen is None else np.asarray(chosen, np.int64)
-    return chosen, gate_weights(affinities, chosen, route_scale)
+    if chosen is not None:
+        chosen = np.asarray(chosen, np.int64)
+        return chosen, gate_weights(affinities, chosen, route_scale)
+    chosen = choose(affinities, bias, k)
+    doubt = np.float32(0) * (affinities + bias).sum(axis=1, keepdims=True)              # 0, or NaN
+    return chosen, gate_weights(affinities, chosen, route_scale) + doubt

@@ -11,10 +11,12 @@ Not here: training's own losses (loop.py), printing (card.py).
 import lzma
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from v4mini.inference.cached import CachedModel
+from v4mini.layers.finite import finite_logits
 from v4mini.shapes import Refused
 from v4mini.training.batch import Batch
 from v4mini.training.facts import VALUE, Marks, haystack
@@ -56,13 +58,17 @@ def surprise(model, ids):                               # [T] -> [T - 1] float64
     for start in range(0, len(ids) - 1, CHUNK):
         piece = ids[start: start + CHUNK]
         with model.appending([piece], [cache]) as (flat, spans):
-            logits = model.ops.host(model.head(model.streams(flat, spans), model.weights.head)).astype(np.float64)
+            logits = finite_logits(model, partial(_scores, flat, spans)).astype(np.float64)
         targets = np.asarray(ids[start + 1: start + 1 + len(piece)])
         logits = logits[: len(targets)]
         highest = logits.max(axis=1)
         log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         nats.append(log_sum - logits[np.arange(len(targets)), targets])
     return np.concatenate(nats)
+
+
+def _scores(ids, spans, model):
+    return model.head(model.streams(ids, spans), model.weights.head)
 
 
 def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0, haystacks=1, progress=None):  # -> dict

@@ -154,6 +154,22 @@ def mapped(tree, change):                               # Weights or any noun, f
     return tree
 
 
+def named(tree, config):                                # yields (name in a checkpoint, leaf)
+    """Every matrix, vector and table of Weights, whatever an engine has made of them, under the name of its tensor."""
+    return _beside(_Names(config, None, False).weights(), tree)
+
+
+def _beside(names, tree):
+    if isinstance(names, str):
+        yield names, tree
+    elif isinstance(names, tuple):
+        for name, item in zip(names, tree):
+            yield from _beside(name, item)
+    elif names is not None:
+        for field in fields(names):
+            yield from _beside(getattr(names, field.name), getattr(tree, field.name))
+
+
 def build(config, tensor, keep=True):                   # -> Weights
     """Arrange tensors into nouns. `tensor(name)` gives a stored array or None; keep: decoded matrices stay in memory."""
     return _Builder(config, tensor, keep).weights()
@@ -237,3 +253,13 @@ class _Builder:
             head=Head(self.hyper_connection("hc_head"), self.vector("norm.weight"), head),
             mtp=self.mtp("mtp.0", head) if self.config.n_mtp_layers else None,
             dspark=self.dspark(head) if self.config.n_dspark_layers else None)
+
+
+class _Names(_Builder):                 # the same tree with names for leaves
+    def matrix(self, name):
+        return f"{name}.weight"
+
+    def vector(self, name):
+        return name
+
+    table = vector
