@@ -23,6 +23,13 @@ PATH_TRICK = re.compile(r"sys\.path|os\.chdir|%cd|\.\./|__file__|%load_ext|%run"
 NETWORK = re.compile(r"\b(requests|urllib|httpx|aiohttp|socket|wget|curl|huggingface_hub|snapshot_download)\b|^\s*[!%]\s*pip",
                      re.M)
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+BRACKETS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)")      # rows of a mask, arguments: no claims
+SAYS_FALSE = re.compile(r"(?<![=\w])(?<!= )(?<!return )\bFalse\b")
+SMALL = 0.01                                    # a bound below it is a bound on differences
+
+# What a number in a bound is measured in: relative(...) gives a share; otherwise a comment says so, or why not.
+BOUND_EXPLAINED = re.compile(r"\brelative\(|\bshares?\b|# absolute: ")
+BOUND_NAMES = {"atol", "bound", "tolerance"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -70,6 +77,64 @@ def test_no_errors_and_no_warnings_are_stored(path):
             expected = "raises-exception" in cell["metadata"].get("tags", ())
             assert output["output_type"] != "error" or expected, f"cell {number} raised {output.get('ename')}"
             assert output.get("name") != "stderr", f"cell {number} wrote to stderr: {''.join(output['text'])[:200]}"
+
+
+def untrue(line):                               # does a stored line state something and print False?
+    while BRACKETS.search(line):
+        line = BRACKETS.sub("", line)
+    return bool(SAYS_FALSE.search(line))
+
+
+@each_notebook
+def test_no_stored_line_prints_false(path):
+    for number, _, cell in code_cells(path):
+        for line in (line for text in texts(cell) for line in text.splitlines()):
+            assert not untrue(line), f"cell {number} stores {line!r}: say what is true, with its number"
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("V4 stays within 0.002:                 False", True), ("streams right False  their mean True", True), ("False", True),
+    ("{'one': True, 'two': False}", True), ("agrees: False (of 3)", True), ("agrees: True", False),
+    ("def rope(x, positions, freqs, inverse=False):           # [T, ..., hd]", False), ("[[ True False]", False),
+    (" [ True False  True]", False), ("        return False", False), ("special=False [47, 366]", False), ("falsehood", False),
+])
+def test_what_counts_as_an_untrue_line(line, expected):
+    assert untrue(line) == expected
+
+
+def bounds(tree):                               # yields the node of every small number that something is held against
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            numbers = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call):
+            numbers = [given.value for given in node.keywords if given.arg in BOUND_NAMES]
+        elif isinstance(node, ast.FunctionDef):
+            named = node.args.args[len(node.args.args) - len(node.args.defaults):]
+            numbers = [value for name, value in zip(named, node.args.defaults) if name.arg in BOUND_NAMES]
+        else:
+            continue
+        yield from (number for number in numbers if isinstance(number, ast.Constant)
+                    and isinstance(number.value, float) and 0 < number.value <= SMALL)
+
+
+def unexplained(source):                        # -> the lines with a bound of which nobody knows what it is measured in
+    lines = source.splitlines()
+    return [lines[number.lineno - 1] for number in bounds(python(source))
+            if not BOUND_EXPLAINED.search(lines[number.lineno - 1])]
+
+
+@each_notebook
+def test_bounds_are_relative_or_say_why_not(path):
+    for number, source, _ in code_cells(path):
+        for line in unexplained(source):
+            raise AssertionError(f"cell {number}: {line.strip()!r}. Use relative(ours, theirs), or say '# absolute: reason'")
+
+
+@pytest.mark.parametrize("line", ["np.abs(a - b).max() < 1e-5", "np.allclose(a, b, rtol=1e-4, atol=1e-3)",
+                                  "def near(a, b, bound=1e-4): pass"])
+def test_a_bound_without_a_unit_is_found(line):
+    assert unexplained(line) == [line]
+    assert not unexplained(f"{line}    # absolute: both are probabilities") and not unexplained("relative(a, b) < 1e-5")
 
 
 @each_notebook

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from v4mini.lessons import check, hint, show
+from v4mini.lessons import check, hint, relative, show
 from v4mini.lessons.exercise import Exercise, library_object
 from v4mini.lessons.verdict import judge
 from v4mini.ops.norm import rms_norm
@@ -193,3 +193,15 @@ def test_show_prints_functions_methods_and_modules_as_they_stand(capsys):
     assert "\n\n# v4mini/model.py\ndef head(self, streams, w):" in text
     with pytest.raises(Refused, match="without source"):
         show("ops.index.SCORES_AT_ONCE")
+
+
+@pytest.mark.parametrize("ours, theirs, share", [
+    ([1.0, 100.0], [2.0, 100.0], 0.01), (np.float32([[3]]), np.float32([[4]]), 0.25), (2.0, 2.0, 0), ([0, 0], [0, 0], 0),
+    ([1e-9, 0], [0, 0], np.inf), ([np.nan, 1], [1, 1], np.nan), ([], [], 0)])
+def test_relative_is_a_share_of_the_largest_number(ours, theirs, share):
+    np.testing.assert_allclose(relative(ours, theirs), share, rtol=1e-12)
+
+
+def test_relative_does_not_stretch_a_shape():
+    with pytest.raises(Refused, match=r"expected two of one shape, got \[2\] and \[1, 2\]\. Try"):
+        relative(np.ones(2), np.ones((1, 2)))

@@ -7,6 +7,7 @@ import numpy as np
 
 from v4mini.lessons.written import is_plain, short
 from v4mini.lessons.written import number as shown
+from v4mini.shapes import Refused
 
 SHOWN = 6               # numbers of the row around the first difference
 _KINDS = {float: "a number", int: "a whole number", str: "text", list: "a list", tuple: "a tuple", dict: "a dict",
@@ -22,6 +23,18 @@ def difference(got, expected, tolerance):   # -> "" if they agree
     if isinstance(expected, str) or not _is_numbers(expected):
         return "" if type(got) is type(expected) and got == expected else _plain(got, expected)
     return _numbers(got, expected, tolerance)
+
+
+def relative(ours, theirs):                 # [...] twice, or numbers -> float
+    """The largest difference, as a share of the largest number of `theirs`: 1e-5 says the same of small rows and of large ones.
+
+    NaN if one of the two holds one, or where theirs is infinite. Raises Refused for unequal shapes, which NumPy would stretch.
+    """
+    a, b = (np.asarray(values, np.float64) for values in (ours, theirs))
+    if a.shape != b.shape:
+        raise Refused(f"relative: expected two of one shape, got {list(a.shape)} and {list(b.shape)}. Try [0] or [None] on one.")
+    off, size = (float(np.abs(values).max(initial=0)) for values in (a - b, b))
+    return off / size if size else off and np.inf
 
 
 def _items(got, expected, tolerance):       # a list is one value: shown whole, not by its shape
