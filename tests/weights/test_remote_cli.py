@@ -30,7 +30,8 @@ def test_a_gate_from_the_first_word_to_the_last(run, server, tmp_path):
     result = run("fetch", "hf://owner/name", "layers.3.ffn.gate")
     assert result.exit_code == 0, result.output
     for words in (COMMIT, "2 tensors: ", "in 3 ranges", "about 1 s if 10.00 MB come in a second", "layers.3.ffn.gate.safetensors",
-                  "name-parts: 2 of 585 tensors are there"):
+                  "name-parts: 2 of 585 tensors are there", "held to the release's", "git SHA-1", "nothing",
+                  "1 of 2 new files have no digest to be held to: right headers with wrong bytes would not be noticed there."):
         assert words in result.output
     assert set(open_store(tmp_path / "name-parts")) == {"layers.3.ffn.gate.weight", "layers.3.ffn.gate.bias"}
     looked = run("inspect", "name-parts", "--checksums")
@@ -71,6 +72,18 @@ def test_more_than_the_limit_wants_a_word(run, tmp_path):
     assert run("fetch", "hf://owner/name", "all", "--limit", "11MB", "--into", "much").exit_code == 0
     assert "Whole: every tensor" in run("inspect", "much").output
     assert "5 generated" in run("generate", "0 1 2", "--ids", "-n", 5, "--model", "much", "--backend", "numpy").output
+
+
+def test_it_is_said_of_every_file_what_it_could_be_held_to(run, server, tmp_path):
+    told = json.loads(run("fetch", "hf://owner/name", "all", "--json", "--into", "whole").output)
+    assert {file["compared"] for file in told["files"]} == {"sha256", "sha1"}
+    parts = run("fetch", "hf://owner/name", "layers.5.ffn.experts.3", "--into", "parts")
+    told = json.loads((tmp_path / "parts" / "fetched.json").read_text())
+    assert parts.exit_code == 0 and set(told["compared"].values()) == {"sha1", ""}
+    assert "1 of 2 new files have no digest" in parts.output
+    assert "have no digest" not in run("fetch", "hf://owner/name", "all", "--into", "other").output
+    words = " ".join(run("fetch", "--help").output.split())
+    assert "For a part no digest exists" in words
 
 
 def test_json_says_what_was_done(run):

@@ -87,6 +87,7 @@ def test_a_gate_a_table_and_an_expert(open_it, server, folder, tmp_path):
         assert file.metadata()["fetched_from"] == f"hf://owner/name@{COMMIT}"
     record = read_record(into)
     assert (record.origin, record.revision, record.tensors) == ("hf://owner/name", COMMIT, len(release.names))
+    assert record.compared == {name: "sha1" if name == "config.json" else "" for name in record.sha256}
 
 
 def test_neighbours_come_in_one_request(folder, tmp_path):
@@ -213,7 +214,10 @@ def test_another_checkpoint_is_not_touched(folder, tmp_path):
 
 
 @pytest.mark.parametrize("text", [
-    "{}", "[]", "{", json.dumps({"origin": 1, "revision": "", "tensors": 0, "total_size": 0, "sha256": {}})])
+    "{}", "[]", "{", json.dumps({"origin": 1, "revision": "", "tensors": 0, "total_size": 0, "sha256": {}}),
+    *(json.dumps({"origin": "x", "revision": "", "tensors": 0, "total_size": 0} | more) for more in (
+        {"sha256": {"/dev/zero": "0"}}, {"sha256": {"../x": "0"}}, {"sha256": {"x": 0}}, {"sha256": {}, "compared": []},
+        {"sha256": {}, "compared": {"x": 1}}))])
 def test_a_damaged_record_is_refused(folder, tmp_path, text):
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(Refused, match="fetched.json"):

@@ -14,6 +14,7 @@ from v4mini.cli.main import json_option, main
 from v4mini.viz.tables import human_bytes, text_table
 
 SHOWN = 12                              # new files named at most
+COMPARED = {"sha256": "SHA-256", "sha1": "git SHA-1", "": "nothing"}
 UNMEASURED = 10e6                       # bytes a second, where too little has come to tell
 
 
@@ -60,11 +61,16 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
       v4mini fetch hf://deepseek-ai/DeepSeek-V4-Flash layers.3 --limit 4GB     a layer
       v4mini fetch hf://deepseek-ai/DeepSeek-V4-Flash all --limit 200GB        everything
 
+    A file that comes as a whole is held to the SHA-256 that the hub lists for it (small ones to git's SHA-1). For a part no
+    digest exists: length, header, format and commit are held to the release's, but a server that sends right headers and
+    wrong bytes goes unnoticed. The folder's fetched.json says of each file which it was. Fetch whole files where that matters.
+
     Interrupted, the same command goes on where it was. A folder stays with the commit of its first part. Login, endpoint and
     cache are those of huggingface_hub. Tested against an imitation of the hub on one machine, its faults included; the real one
     has not been contacted by the tests.
 
-    --json gives one object: from, revision, into, tensors, bytes, to_read, seconds (estimated), files, and whether fetched.
+    --json gives one object: from, revision, into, tensors, bytes, to_read, seconds (estimated), files (each with `compared`:
+    sha256, sha1 or "" for nothing), and whether fetched.
     """
     from v4mini.weights.remote import fetch as bring
     from v4mini.weights.remote.plan import plan as make_plan
@@ -90,6 +96,10 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     elif not dry_run:
         click.echo(f"{into}: {len(plan.there) + plan.tensors:,} of {len(release.names):,} tensors are there. "
                    f"Look at them: v4mini inspect {into}")
+        unheld = sum(not file["compared"] for file in told["files"])
+        if unheld:
+            click.echo(f"{unheld:,} of {len(told['files']):,} new files have no digest to be held to: right headers with wrong "
+                       "bytes would not be noticed there.")
 
 
 def say_wait(text):
@@ -104,7 +114,7 @@ def _told(release, plan, came):         # -> dict of plain values
             "tensors": plan.tensors, "present": plan.present, "bytes": plan.nbytes, "came_before": came, "to_read": to_read,
             "ranges": plan.ranges, "seconds": to_read / (speed or UNMEASURED), "measured_speed": speed,
             "headers_read": release.source.meter.nbytes,
-            "files": [{"name": file.name, "bytes": file.size} for file in plan.files]}
+            "files": [{"name": file.name, "bytes": file.size, "compared": file.compared(release.source)} for file in plan.files]}
 
 
 def _announcement(told):
@@ -117,8 +127,8 @@ def _announcement(told):
     if told["came_before"]:
         lines.append(f"{human_bytes(told['came_before'])} came before and are kept")
     if told["files"]:
-        rows = [[file["name"], file["bytes"]] for file in told["files"]]
-        lines.append(text_table([f"new in {told['into']}", "bytes"], rows[:SHOWN]))
+        rows = [[file["name"], file["bytes"], COMPARED[file["compared"]]] for file in told["files"]]
+        lines.append(text_table([f"new in {told['into']}", "bytes", "held to the release's"], rows[:SHOWN]))
         lines += [f"and {len(rows) - SHOWN} files more"] if len(rows) > SHOWN else []
     return "\n".join(lines)
 

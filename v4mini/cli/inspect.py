@@ -18,7 +18,7 @@ PRESETS = ("flash", "pro", "mini", "bench", "tiny")
 @main.command()
 @click.argument("what")
 @click.option("--tensors", "list_tensors", is_flag=True, help="List every tensor.")
-@click.option("--checksums", is_flag=True, help="Also hash the files of a fetched folder again.")
+@click.option("--checksums", is_flag=True, help="Also hash the files of a fetched folder again: are they as they came?")
 @remote_options
 @json_option
 def inspect(what, list_tensors, checksums, limit, endpoint, as_json):

@@ -2,7 +2,7 @@
 
     folder/.fetching/NAME.part, NAME.sure       what has come so far; how much of it is sure, and its SHA-256
     folder/NAME                                 complete: length, header and checksums are right
-    folder/fetched.json                         knows its checksum
+    folder/fetched.json                         knows its checksum, and which digest of the release it was held to
     folder/model.safetensors.index.json         lists it: only now does a reader see it
 
 Killed at any moment, the folder holds what its index lists, and the next fetch goes on from the last sure byte.
@@ -46,7 +46,8 @@ def fetch(release, plan, progress=None):            # -> Path of the folder
         for file in plan.files:
             report = progress and (lambda so_far, done=done: progress(done + so_far))
             checksum = _bring(release.source, file, folder, report)
-            record = dataclasses.replace(record, sha256=record.sha256 | {file.name: checksum})
+            record = dataclasses.replace(record, sha256=record.sha256 | {file.name: checksum},
+                                         compared=record.compared | {file.name: file.compared(release.source)})
             record.write(folder)
             done += file.size
             if file.tensors:

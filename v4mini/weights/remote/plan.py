@@ -32,6 +32,11 @@ class NewFile:
     def size(self):
         return len(self.header) + sum(stop - start for _, start, stop in self.pieces)
 
+    def compared(self, source):         # -> "sha256", "sha1" or ""
+        """Which digest of the release these bytes can be held to. A part has none: nobody hashed those bytes before."""
+        listed = source.listed(self.whole) if self.whole else None
+        return {64: "sha256", 40: "sha1"}.get(len(listed.digest), "") if listed else ""
+
     def key(self, revision):            # -> hex: the same for the same bytes, so that unfinished ones are known again
         told = json.dumps([revision, self.name, self.pieces, self.whole]).encode() + self.header
         return hashlib.sha256(told).hexdigest()

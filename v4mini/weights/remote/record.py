@@ -1,7 +1,10 @@
 """What a folder of fetched parts says of itself: where from, at which commit, with which checksums.
 
-    folder/fetched.json         {"from": "hf://owner/name", "revision": "60d8d7...", "tensors": ..., "sha256": {file: hex}}
+    folder/fetched.json         {"origin": "hf://owner/name", "revision": "60d8d7...", "tensors": ..., "sha256": {file: hex},
+                                 "compared": {file: "sha256", "sha1" or ""}}
 
+sha256 is that of what came. `compared` says which digest of the release it was held to: a whole file has one, a part has none, so
+that wrong bytes under right headers cannot be noticed there.
 Written before anything is fetched, so that all parts are of one commit, whatever the branch does in the meantime.
 Not here: bringing parts (fetch.py), what a whole model needs (spec.py).
 """
@@ -12,14 +15,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.untrusted import brief, parse_json
+from v4mini.untrusted import brief, parse_json, read_file
 from v4mini.weights.ours import weights_in
+from v4mini.weights.remote.answers import stays_inside
 from v4mini.weights.store import INDEX, open_store
 from v4mini.writing import write_whole
 
 RECORD = "fetched.json"
 STAGING = ".fetching"                   # unfinished files wait there
 BLOCK = 1 << 22                         # bytes hashed at a time
+MOST_BYTES = 16 << 20                   # of the record
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Record:
     tensors: int = 0
     total_size: int = 0
     sha256: dict = field(default_factory=dict)          # file name -> hex
+    compared: dict = field(default_factory=dict)        # file name -> "sha256", "sha1" (git's, of small files), "" (nothing)
 
     def write(self, folder):
         text = json.dumps(asdict(self), indent=1).encode()
@@ -42,11 +48,17 @@ def read_record(folder):                # -> Record, or None if the folder was n
     path = Path(folder, RECORD)
     if not path.is_file():
         return None
-    fields = parse_json(path.read_bytes(), f"{path}: the record")
+    fields = parse_json(read_file(path, MOST_BYTES, f"{path}: the record", "Remove it to begin again."), f"{path}: the record")
     kinds = {"origin": str, "revision": str, "tensors": int, "total_size": int, "sha256": dict}
-    if set(fields) != set(kinds) or not all(type(fields[name]) is kind for name, kind in kinds.items()):
+    compared = fields.pop("compared", {})               # older records have none
+    right = fields.keys() == kinds.keys() and all(type(fields[name]) is kind for name, kind in kinds.items())
+    if not right or not _by_name(fields["sha256"]) or not isinstance(compared, dict) or not _by_name(compared):
         raise Refused(f"{path}: expected a record of what was fetched, got {brief(fields)}. Remove it to begin again.")
-    return Record(**fields)
+    return Record(**fields, compared=compared)
+
+
+def _by_name(told):                     # {file name in the folder: text}
+    return all(stays_inside(name) and isinstance(value, str) for name, value in told.items())
 
 
 def pinned(where, folder):              # -> where, at the commit of the folder's first part if it has one
