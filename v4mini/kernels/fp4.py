@@ -11,12 +11,11 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, config, prange, types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, ue8m0
+from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, processor_has, ue8m0
 from v4mini.numerics.e2m1 import TABLE
 
 ROWS_PER_THREAD = 16            # rows a thread takes at a time
@@ -68,8 +67,7 @@ def table_lookup():                                     # -> "avx512bw", "avx2" 
     """The instruction set by which the fast kernel looks up its table; None: the plain kernel runs."""
     if config.DISABLE_JIT:
         return None
-    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return next((name for name in ("avx512bw", "avx2") if f"+{name}" in features), None)
+    return next((name for name in ("avx512bw", "avx2") if processor_has(name)), None)
 
 
 @intrinsic

@@ -11,12 +11,11 @@ import numpy as np
 from llvmlite import ir
 from numba import config, prange, types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, ue8m0
+from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, processor_has, ue8m0
 from v4mini.numerics.matrix import TILE
 
 ROWS_PER_THREAD = 32            # rows a thread takes at a time
@@ -37,7 +36,7 @@ def matvec(codes, scale, first, x, out):    # int8 [n, in], uint8 [.., ceil(in /
 @functools.cache
 def half_floats():                                      # -> bool
     """Whether this processor widens half-precision numbers; otherwise the plain kernel runs."""
-    return not config.DISABLE_JIT and "+f16c" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return not config.DISABLE_JIT and processor_has("f16c")
 
 
 @njit(parallel=True)

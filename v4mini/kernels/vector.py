@@ -3,10 +3,13 @@
 Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
 """
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
@@ -70,8 +73,24 @@ def ue8m0(code):
 
 F32 = ir.FloatType()
 SIMD_WIDTH = 16                 # float32 numbers in a vector; on narrower processors LLVM splits it in two or four
-ROW_BLOCKS = 4, 1
-COLUMN_BLOCKS = 4 * SIMD_WIDTH, 2 * SIMD_WIDTH, SIMD_WIDTH, 1       # the largest block has 16 vectors of sums, for 8 reads
+
+
+@functools.cache
+def processor_has(feature):                             # such as "avx2" -> bool
+    """Whether the processor that Numba compiles for has these instructions."""
+    return f"+{feature}" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+
+
+def _product_blocks():                                  # -> numbers in a register, rows of a block of sums, columns of it
+    """The largest block of sums that stays in registers, beside a row of b and one number of a: 16 of 32, or 12 of 16."""
+    if processor_has("avx512f"):
+        return 16, (4, 1), (64, 32, 16, 1)
+    if processor_has("sse2"):                           # AVX and AVX2 too: 16 registers
+        return 8, (4, 1), (24, 16, 8, 1)
+    return 4, (4, 1), (16, 8, 4, 1)                     # NEON: 32 registers of 4 numbers
+
+
+LANES, ROW_BLOCKS, COLUMN_BLOCKS = _product_blocks()
 
 
 @intrinsic
@@ -97,8 +116,8 @@ def _generate_products(is_added):                       # -> what Numba calls to
         rows, columns = cgutils.unpack_tuple(builder, out.shape, 2)
         for row, R in _blocks(builder, rows, ROW_BLOCKS):
             for column, C in _blocks(builder, columns, COLUMN_BLOCKS):
-                kind = ir.VectorType(F32, SIMD_WIDTH) if C > 1 else F32
-                at = range(0, C, SIMD_WIDTH)            # where the block's vectors begin
+                kind = ir.VectorType(F32, LANES) if C > 1 else F32
+                at = range(0, C, LANES)                 # where the block's vectors begin
                 places = [_place(builder, out, row, r, column, c, kind) for r in range(R) for c in at]
                 sums = [cgutils.alloca_once(builder, kind) for _ in places]
                 for place, total in zip(places, sums):
@@ -208,7 +227,7 @@ def _broadcast(builder, number, kind):                  # one number in all lane
     if kind is F32:
         return number
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-    return _shuffle(builder, first, first, [0] * SIMD_WIDTH)
+    return _shuffle(builder, first, first, [0] * kind.count)
 
 
 if config.DISABLE_JIT:
