@@ -20,6 +20,7 @@ class NumbaBackend(Backend):
     def __init__(self, simulate=None):
         super().__init__(simulate)
         self._constants = {}                            # id -> the array, and the copy that kernels take as it is
+        self._bound = {}                                # id of experts -> how kernels take them
 
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
@@ -84,12 +85,18 @@ class NumbaBackend(Backend):
         return route.route(scores, route_scale, k, bias, chosen)
 
     def expert(self, x, w, limit):
-        return experts.expert(x, w, limit, self.linear)
+        return experts.expert(x, w, limit, self.linear, self._bind(w, lambda: (w,)))
 
     def experts(self, x, chosen, weights, pool, limit):
         if chosen.shape[0] == 1 and chosen.size:
             return experts.experts_of_one(x, chosen, weights, pool, limit, self._rounded)
-        return experts.experts(x, chosen, weights, pool, limit, self.linear)
+        return experts.experts(x, chosen, weights, pool, limit, self.linear, self._bind(pool, lambda: pool))
+
+    def _bind(self, weights, pool):                     # -> experts.Bound, or None: their products go through `linear`
+        bound = self._bound.get(id(weights)) or experts.bind(pool())
+        if bound is not None:
+            self._bound[id(weights)] = bound
+        return bound if not self.simulate or bound is None or not bound.pool[0].w1.is_quantised else None
 
     def _rounded(self, x, weight):
         return blocks.round_activations(x) if self.simulate and weight.is_quantised else x

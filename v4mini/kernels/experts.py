@@ -4,18 +4,22 @@ The products themselves are the backend's `linear`: BLAS, or a matrix-vector pro
 Not here: who chose (route.py), packed weights (packed.py).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
 
-from v4mini.kernels import packed
+from v4mini.kernels import blas, packed
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.blas import TOKENS, as_many_threads, multiply, one_thread
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.vector import exp
+from v4mini.kernels.schedule import in_small_chunks
+from v4mini.kernels.vector import exp, floats_at
+from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
 
 PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
 ROWS_PER_THREAD = 16            # rows a thread takes at a time
-COLUMNS_PER_THREAD = 64         # columns of the sum a thread takes at a time: no two threads meet in one number
 
 
 def swiglu(gate, up, limit, weight=None):               # [T, inter] twice, [T] -> [T, inter]
@@ -33,29 +37,73 @@ def swiglu(gate, up, limit, weight=None):               # [T, inter] twice, [T] 
     return out
 
 
-def expert(x, w, limit, linear, weight=None):           # [T, D] -> [T, D]
-    """Twin of ops.experts.expert."""
-    return linear(swiglu(linear(x, w.w1), linear(x, w.w3), limit, weight), w.w2)
+def expert(x, w, limit, linear, bound=None):            # [T, D] -> [T, D]
+    """Twin of ops.experts.expert. bound: bind((w,)), or None."""
+    if bound is None or len(x) == 1:
+        return linear(swiglu(linear(x, w.w1), linear(x, w.w3), limit), w.w2)
+    T = len(x)
+    return _dense(x, np.arange(T), np.ones(T, np.float32), np.array([0, T]), bound, limit)
 
 
-def experts(x, chosen, weights, pool, limit, linear):   # [T, D], [T, K] int, [T, K] -> [T, D]
-    """Twin of ops.experts.experts. Threads share out columns of the sum, so a token's experts add up in a fixed order."""
+def experts(x, chosen, weights, pool, limit, linear, bound=None):   # [T, D], [T, K] int, [T, K] -> [T, D]
+    """Twin of ops.experts.experts. bound: bind(pool), or None. A token's experts add up in the order of their numbers."""
     (T, D), K = x.shape, chosen.shape[1]
     check_shape("chosen", chosen, T, K)
     check_shape("weights", weights, T, K)
-    y = np.zeros((T, D), np.float32)
     if not chosen.size:
-        return y
+        return np.zeros((T, D), np.float32)
     chosen, weights = as_plain(chosen, np.int64), as_floats(weights)
     if chosen.min() < 0 or chosen.max() >= len(pool):
         raise Refused(f"chosen: expected experts 0 to {len(pool) - 1}, got {chosen.min()} to {chosen.max()}.")
-    starts, tokens, sorted_weights = _by_expert(chosen, weights, len(pool))
-    for number in np.flatnonzero(np.diff(starts)):
-        mine = slice(starts[number], starts[number + 1])
-        z = expert(x[tokens[mine]], pool[number], limit, linear, sorted_weights[mine])
-        run = _add_rows if z.size < PARALLEL_FROM else _add_rows_all
-        run(z, tokens[mine], y)
+    starts, tokens, sorted_weights, places = _by_expert(chosen, weights, len(pool))
+    if bound is not None:
+        z = _dense(x, tokens, sorted_weights, starts, bound, limit)
+    else:
+        z = np.empty((T * K, D), np.float32)
+        for number in np.flatnonzero(np.diff(starts)):
+            mine, w = slice(starts[number], starts[number + 1]), pool[number]
+            rows = x[tokens[mine]]
+            z[mine] = linear(swiglu(linear(rows, w.w1), linear(rows, w.w3), limit, sorted_weights[mine]), w.w2)
+    y = np.empty((T, D), np.float32)
+    (_sum_slots if y.size < PARALLEL_FROM else _sum_slots_all)(z, places, y)
     return y
+
+
+class Bound(NamedTuple):
+    """Float32 experts of one shape, as a kernel takes them."""
+
+    pool: tuple                 # kept alive: the addresses are of its arrays
+    kept: list                  # and of these, where a weight was not as kernels want it
+    addresses: np.ndarray       # uint64 [E, 3], of w1, w2, w3
+    inter: int
+
+
+def bind(pool):                                         # (Expert, ...) -> Bound, or None: not all stay in memory as float32
+    """Done once for weights that stay. Their float32 numbers are made now where they come from fewer bits."""
+    def stays(weight, shape):                           # a kind of Matrix of its own is one that comes and goes
+        return type(weight) is Matrix and packed.is_dense(weight) and weight.shape == shape
+
+    if not blas.addresses()[0] or not isinstance(pool, tuple) or not pool:
+        return None
+    inter, dim = pool[0].w1.shape
+    weights = [[own.w1, own.w2, own.w3] for own in pool]
+    if not all(stays(weight, shape) for own in weights for weight, shape in zip(own, [(inter, dim), (dim, inter), (inter, dim)])):
+        return None
+    kept = [[as_floats(weight.dense()) for weight in own] for own in weights]
+    addresses = [[array.__array_interface__["data"][0] for array in own] for own in kept]
+    return Bound(pool, kept, np.array(addresses, np.uint64), inter)
+
+
+def _dense(x, tokens, weights, starts, bound, limit):   # rows of x by expert -> [len(tokens), D], in that order
+    x, z = as_floats(x), np.empty((len(tokens), x.shape[1]), np.float32)
+    limit = np.float32(limit if limit > 0 else np.inf).item()
+    units = np.array([(e, first) for e in range(len(starts) - 1) for first in range(starts[e], starts[e + 1], blas.TOKENS)])
+    given = blas.addresses(), x, tokens, weights, starts, units, bound.addresses, bound.inter, limit, z
+    if z.size * bound.inter < blas.PARALLEL_FROM:
+        _run_units(*given)
+    else:
+        in_small_chunks(_run_all_units, len(units), *given)
+    return z
 
 
 def experts_of_one(x, chosen, weights, pool, limit, rounded):       # [1, D], [1, K] int, [1, K] -> [1, D]
@@ -69,8 +117,8 @@ def experts_of_one(x, chosen, weights, pool, limit, rounded):       # [1, D], [1
 
 
 @njit
-def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts [E + 1], tokens [T K], weights [T K]
-    """A counting sort: expert e has tokens[starts[e]: starts[e + 1]], in rising order."""
+def _by_expert(chosen, weights, E):         # [T, K] twice -> starts [E + 1], tokens [T K], weights [T K], places [T, K]
+    """A counting sort: expert e has tokens[starts[e]: starts[e + 1]], in rising order; places: where a token went, rising."""
     T, K = chosen.shape
     starts = np.zeros(E + 1, np.int64)
     for t in range(T):
@@ -78,32 +126,69 @@ def _by_expert(chosen, weights, E):                     # [T, K] twice -> starts
             starts[chosen[t, slot] + 1] += 1
     for e in range(E):
         starts[e + 1] += starts[e]
-    place, tokens, by_expert = starts.copy(), np.empty(T * K, np.int64), np.empty(T * K, np.float32)
+    free, tokens, by_expert = starts.copy(), np.empty(T * K, np.int64), np.empty(T * K, np.float32)
+    places = np.empty((T, K), np.int64)
     for t in range(T):
         for slot in range(K):
-            e = chosen[t, slot]
-            tokens[place[e]], by_expert[place[e]] = t, weights[t, slot]
-            place[e] += 1
-    return starts, tokens, by_expert
+            place = free[chosen[t, slot]]
+            tokens[place], by_expert[place] = t, weights[t, slot]
+            free[chosen[t, slot]] += 1
+            at = slot
+            while at > 0 and places[t, at - 1] > place:
+                places[t, at] = places[t, at - 1]
+                at -= 1
+            places[t, at] = place
+    return starts, tokens, by_expert, places
 
 
 @njit(parallel=True)
-def _add_rows_all(z, tokens, y):                        # y[tokens] += z
-    for block in prange((y.shape[1] + COLUMNS_PER_THREAD - 1) // COLUMNS_PER_THREAD):
-        _add_columns(z, tokens, y, block * COLUMNS_PER_THREAD, min(y.shape[1], (block + 1) * COLUMNS_PER_THREAD))
+def _run_all_units(blas, x, tokens, weights, starts, units, addresses, inter, limit, z):
+    before = one_thread(blas)
+    for unit in prange(len(units)):
+        _run_unit(blas, x, tokens, weights, starts, units[unit], addresses, inter, limit, z)
+    as_many_threads(blas, before)
 
 
 @njit
-def _add_rows(z, tokens, y):
-    _add_columns(z, tokens, y, 0, y.shape[1])
+def _run_units(blas, x, tokens, weights, starts, units, addresses, inter, limit, z):
+    before = one_thread(blas)
+    for unit in range(len(units)):
+        _run_unit(blas, x, tokens, weights, starts, units[unit], addresses, inter, limit, z)
+    as_many_threads(blas, before)
 
 
 @njit
-def _add_columns(z, tokens, y, start, stop):
-    for i in range(len(tokens)):
-        row, total = z[i, start:stop], y[tokens[i], start:stop]
-        for d in range(stop - start):
-            total[d] += row[d]
+def _run_unit(blas, x, tokens, weights, starts, unit, addresses, inter, limit, z):
+    """z[a:b] = w2(swiglu(w1(rows), w3(rows)) * weights[a:b]), for rows tokens[a:b] of x: some tokens of one expert."""
+    e, a, D = unit[0], unit[1], x.shape[1]
+    b = min(a + TOKENS, starts[e + 1])
+    rows, gate, up = np.empty((b - a, D), np.float32), np.empty((b - a, inter), np.float32), np.empty((b - a, inter), np.float32)
+    for i in range(b - a):
+        for d in range(D):
+            rows[i, d] = x[tokens[a + i], d]
+    multiply(blas, rows, floats_at(addresses[e, 0], inter, D), gate)
+    multiply(blas, rows, floats_at(addresses[e, 2], inter, D), up)
+    _swiglu(gate, up, limit, weights[a:b], gate, 0, b - a)
+    multiply(blas, gate, floats_at(addresses[e, 1], D, inter), z[a:b])
+
+
+@njit(parallel=True)
+def _sum_slots_all(z, places, y):
+    for block in prange((len(y) + ROWS_PER_THREAD - 1) // ROWS_PER_THREAD):
+        _sum_slots(z, places[block * ROWS_PER_THREAD: (block + 1) * ROWS_PER_THREAD],
+                   y[block * ROWS_PER_THREAD: (block + 1) * ROWS_PER_THREAD])
+
+
+@njit
+def _sum_slots(z, places, y):                           # y[t] = z[places[t, 0]] + z[places[t, 1]] + ..., from 0 up
+    for t in range(len(y)):
+        total = y[t]
+        for d in range(len(total)):
+            total[d] = 0
+        for place in places[t]:
+            row = z[place]
+            for d in range(len(total)):
+                total[d] += row[d]
 
 
 @njit(parallel=True)

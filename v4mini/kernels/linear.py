@@ -1,4 +1,4 @@
-"""Twins of ops/linear.py. Many tokens: BLAS, with packed weights decoded a block at a time. Few: each weight is read once.
+"""Twins of ops/linear.py. Few tokens: each weight is read once. Many: BLAS, with packed weights decoded a block at a time.
 
 Not here: embed, which reads a few rows and has no twin; the loops for few tokens (packed.py).
 """
@@ -6,6 +6,8 @@ Not here: embed, which reads a few rows and has no twin; the loops for few token
 import numpy as np
 
 from v4mini.kernels import packed
+from v4mini.kernels.arguments import as_floats
+from v4mini.kernels.blas import product
 from v4mini.shapes import Refused
 
 MAX_MATVEC_TOKENS = 4           # up to so many tokens packed weights are read directly, once a token
@@ -18,7 +20,7 @@ def linear(x, weight):                                  # [..., in], Matrix [out
     if x.shape[-1] != width:
         raise Refused(f"{weight.name}: expected rows of {x.shape[-1]} numbers, got {width}. Is it from another config?")
     out = np.empty((*x.shape[:-1], n), np.float32)
-    _product(x.reshape(-1, width), weight, 0, out.reshape(-1, n))
+    _product(as_floats(x).reshape(-1, width), weight, out.reshape(-1, n))
     return out
 
 
@@ -29,28 +31,28 @@ def grouped_linear(x, weight, groups):                  # [T, G * in], Matrix [G
         raise Refused(f"{weight.name}: expected {groups} groups of {width} numbers, got rows of {x.shape[1]}. "
                       "Is it from another config?")
     z = np.empty((T, groups * rows), np.float32)
-    if T <= MAX_MATVEC_TOKENS and not packed.is_dense(weight):
-        for t in range(T):
-            packed.matvec(weight, x[t].reshape(groups, width), z[t])
-        return z
-    for g in range(groups):
-        _product(x[:, g * width: (g + 1) * width], weight, g * rows, z[:, g * rows: (g + 1) * rows])
+    _product(as_floats(x), weight, z, groups)
     return z
 
 
-def _product(x, weight, first, out):                    # [T, in], weight's rows first .. first + n -> out [T, n]
-    T, n = out.shape
+def _product(x, weight, out, groups=1):                 # [T, G in], Matrix [G n, in] -> out [T, G n]
+    (T, n), width = out.shape, weight.shape[1]
     if packed.is_dense(weight):
-        dense = weight.dense()[first: first + n]
-        if T == 1:
-            packed.dense_matvec(dense, x[0], out[0])
+        dense = as_floats(weight.dense())
+        if T > 1:
+            product(x, dense, out, groups)
         else:
-            np.matmul(x, dense.T, out=out)
+            rows = n // groups
+            for g in range(groups * T):
+                mine = slice(g * rows, (g + 1) * rows)
+                packed.dense_matvec(dense[mine], x[0, g * width: (g + 1) * width], out[0, mine])
     elif T <= MAX_MATVEC_TOKENS:
         for t in range(T):
-            packed.matvec(weight, x[t: t + 1], out[t])
+            packed.matvec(weight, x[t].reshape(groups, width), out[t])
     else:
-        step = max(1, BLOCK // weight.shape[1])
-        for start in range(0, n, step):
-            stop = min(n, start + step)
-            np.matmul(x, packed.rows(weight, first + start, first + stop).T, out=out[:, start:stop])
+        step, rows = max(1, BLOCK // width), n // groups
+        for g in range(groups):
+            mine = as_floats(x[:, g * width: (g + 1) * width])
+            for start in range(g * rows, (g + 1) * rows, step):
+                stop = min((g + 1) * rows, start + step)
+                product(mine, packed.rows(weight, start, stop), out[:, start:stop])

@@ -9,6 +9,7 @@ from numba import prange
 
 from v4mini.kernels import packed
 from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.blas import product
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products, transpose
 
@@ -59,10 +60,11 @@ def hc_head(streams, fn, base, scale, eps, norm_eps):   # [T, M, D] -> [T, D]
 
 
 def _logits(flat, fn):                                  # [T, M D], [n, M D] -> [T, n], before the norm
-    if len(flat) != 1:
-        return flat @ as_floats(fn).T
-    logits = np.empty((1, len(fn)), np.float32)
-    packed.dense_matvec(fn, flat[0], logits[0])
+    logits = np.empty((len(flat), len(fn)), np.float32)
+    if len(flat) == 1:
+        packed.dense_matvec(fn, flat[0], logits[0])
+    else:
+        product(flat, as_floats(fn), logits)
     return logits
 
 

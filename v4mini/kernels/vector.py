@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import carray, config, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
@@ -69,6 +69,20 @@ def copy(x, out):
 def ue8m0(code):
     """2^(code - 127), for a byte; 0 is the subnormal 2^-127."""
     return np.uint32(max(np.uint32(code) << 23, 1 << 22)).view(np.float32)
+
+
+@intrinsic
+def _pointer(typingctx, address):                       # uint64 -> pointer to float32
+    def generate(context, builder, sig, args):
+        return builder.inttoptr(args[0], F32.as_pointer())
+
+    return types.CPointer(types.float32)(address), generate
+
+
+@njit
+def floats_at(address, rows, columns):                  # -> float32 [rows, columns]
+    """The array that lies there. A list of arrays would be unpacked at every call of a kernel; addresses are one array."""
+    return carray(_pointer(address), (rows, columns))
 
 
 F32 = ir.FloatType()
