@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {"Config": "v4mini.config", "Refused": "v4mini.shapes", "Backend": "v4mini.backend", "Trace": "v4mini.trace",
           "load": "v4mini.inference.load", "generate": "v4mini.inference.generate", "Tokenizer": "v4mini.text.tokenizer",
-          "random_weights": "v4mini.weights.random"}
+          "random_weights": "v4mini.weights.random", "set_threads": "v4mini.kernels.threads"}
 __all__ = list(_HOMES)
 
 

@@ -9,11 +9,20 @@ How they are built, all of them:
 - @njit comes from compiled.py: machine code is kept on disk, and an edit in any kernel's file makes all of it anew.
 With NUMBA_DISABLE_JIT=1 everything runs as plain Python, for stepping through; be patient or take small sizes.
 
-Not here: large products with dense weights (BLAS does them), when and where the model rounds (numerics/).
+Not here: when and where the model rounds (numerics/).
 """
 
 import os
+import sys
 
-# After a parallel loop, GNU OpenMP's threads wait by spinning, for milliseconds, on the core that BLAS wants next.
+from v4mini.machine import cores
+
+# All work runs in one pool of threads, Numba's, which is made once. As many as OMP_NUM_THREADS says, or as this process may use
+# cores: Numba itself counts those of taskset, but not those of a container's quota.
+if "numba" not in sys.modules:
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    os.environ.setdefault("NUMBA_NUM_THREADS", told if told.isdigit() and int(told) else str(cores()))
+
+# After a parallel loop, GNU OpenMP's threads wait by spinning, for milliseconds, on a core that others want: NumPy, PyTorch.
 # OpenMP reads this once, when the first kernel starts; who has set it knows better.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
