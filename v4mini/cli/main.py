@@ -90,4 +90,5 @@ def json_option(command):
 
 
 def backend_option(command):
-    return click.option("--backend", default="auto", show_default=True, help="Engine: auto, numba or numpy.")(command)
+    return click.option("--backend", default="auto", show_default=True,
+                        help="Engine: auto, numba, numpy; torch, cuda, ascend where installed.")(command)

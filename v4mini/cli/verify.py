@@ -17,7 +17,7 @@ LARGEST_RECEIPT = 64 << 20                              # bytes
 @main.command()
 @click.option("--hf", is_flag=True, help="Also sweep random configs against Hugging Face (needs the extra [parity]).")
 @click.option("--configs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Random configs of that sweep.")
-@click.option("--backend", default="numpy", show_default=True, help="Engine: numpy, numba or auto.")
+@click.option("--backend", default="numpy", show_default=True, help="Engine: numpy, numba, auto, torch.")
 @click.option("--golden", type=click.Path(path_type=Path), help="Folder of the golden cases.  [default: data/golden]")
 @click.option("--against", type=click.Path(path_type=Path), help="Check this receipt: compare again, with its own options.")
 @click.option("--vectors", type=click.Path(path_type=Path),

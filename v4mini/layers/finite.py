@@ -12,7 +12,6 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 
 from v4mini.backend import OPERATIONS
-from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
 from v4mini.weights.tree import named
 
@@ -90,7 +89,7 @@ class _Watching:
         if operation == "experts":      # (x, chosen, weights, pool, limit): of the pool, those that ran
             given[3] = tuple(given[3][int(number)] for number in np.unique(self._ops.host(given[1])))
         leaves = [leaf for argument in given for leaf in _leaves(argument)]
-        weights = [leaf for leaf in leaves if isinstance(leaf, Matrix) or id(leaf) in self._names]
+        weights = [leaf for leaf in leaves if _is_matrix(leaf) or id(leaf) in self._names]
         ids = given[0] if operation == "embed" else None
         for weight in weights:
             fault = self._fault(weight, ids)
@@ -106,7 +105,8 @@ class _Watching:
         return self._names.get(id(weight)) or f"{weight.name}.weight"
 
     def _fault(self, weight, ids):      # -> "nan at [3, 5]", or ""
-        for start, rows in _rows(weight, ids) if isinstance(weight, Matrix) else [(0, self._ops.host(weight))]:
+        for start, rows in _rows(weight, ids) if _is_matrix(weight) else [(0, weight)]:
+            rows = self._ops.host(rows)
             if not is_finite(rows):
                 place = np.argwhere(~np.isfinite(rows))[0]
                 at = [int(ids[place[0]]) if ids is not None else start + int(place[0]), *map(int, place[1:])]
@@ -114,9 +114,13 @@ class _Watching:
         return ""
 
     def _is_finite(self, leaf):
-        if isinstance(leaf, Matrix) or not hasattr(leaf, "shape"):
+        if _is_matrix(leaf) or not hasattr(leaf, "shape"):
             return True
         return is_finite(self._ops.host(leaf[:] if len(leaf.shape) else leaf))
+
+
+def _is_matrix(leaf):                   # NumPy's, or what an engine has made of it
+    return hasattr(leaf, "rows")
 
 
 def _rows(matrix, ids):                 # yields (first row, float32 rows)
@@ -130,6 +134,6 @@ def _rows(matrix, ids):                 # yields (first row, float32 rows)
 def _leaves(argument):                  # -> [Matrix, array, number ...]
     if isinstance(argument, tuple | list):
         return [leaf for item in argument for leaf in _leaves(item)]
-    if is_dataclass(argument) and not isinstance(argument, Matrix):
+    if is_dataclass(argument) and not _is_matrix(argument):
         return [leaf for field in fields(argument) for leaf in _leaves(getattr(argument, field.name))]
     return [argument]

@@ -66,7 +66,7 @@ def last_bit_runs(model, ids, count=RUNS):              # yields float32 [T, V],
     A processor adds in its own order and so has last bits of its own. Rounding to 8 and 4 bits turns such a bit into a
     visible difference (medians from 2e-7 to 3e-2 of the golden case), as it does between two runs of DeepSeek's script.
     """
-    table = model.weights.embed.dense()                 # [V, D]
+    table = model.ops.host(model.weights.embed.dense())  # [V, D]
     for seed in range(count):
         way = np.random.default_rng(seed).choice(np.array([-np.inf, np.inf], np.float32), table.shape)
         moved = np.nextafter(table, way) if seed else table
@@ -134,7 +134,7 @@ def _weights(path, model):                              # every decoded weight a
         if not name.endswith(".weight") or scale not in store:
             continue
         wanted = by_ml_dtypes(np.asarray(store[name]), np.asarray(store[scale]))
-        differs += int(np.sum(_matrix(model.weights, name).dense().view(np.uint32) != wanted.view(np.uint32)))
+        differs += int(np.sum(model.ops.host(_matrix(model.weights, name).dense()).view(np.uint32) != wanted.view(np.uint32)))
         count += wanted.size
     return Verdict(f"released weights, {count:,} numbers, bits", 0, float(differs), 0.0, "differs")
 
