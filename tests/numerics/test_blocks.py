@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from v4mini.numerics import e2m1, ue8m0
-from v4mini.numerics.blocks import fp4_to_fp8, quantise_fp4, quantise_fp8, round_activations, round_index, round_kv
+from v4mini.numerics.blocks import even_tiles, fp4_to_fp8, quantise_fp4, quantise_fp8, round_activations, round_index, round_kv
 from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
 
@@ -148,6 +148,24 @@ def test_fp8_weights_agree_with_the_float64_rule_tile_by_tile(rng, out, width):
         wanted, wanted_scale = round_group(w[tile], floor=448 * 2.0**-126, **FP8_ROUND)
         assert scale[i, j] == wanted_scale
         np.testing.assert_array_equal(dense[tile], wanted)
+
+
+def read_by_division(matrix):                           # as transformers does: a side divided by its number of scales
+    scale, codes = matrix.scale.astype(np.float64), matrix.codes.astype(np.float64)
+    (out, width), (down, across) = codes.shape, scale.shape
+    return (codes.reshape(down, out // down, across, width // across) * scale[:, None, :, None]).reshape(out, width)
+
+
+@pytest.mark.parametrize("out, width", [(256, 192), (192, 256), (192, 384), (192, 192), (96, 128), (256, 384), (384, 160)])
+def test_even_tiles_mean_the_same_to_who_divides_a_side_by_its_scales(rng, out, width):
+    w = lively(rng, out, width)
+    plain = quantise_fp8(w)
+    even = even_tiles(plain)
+    np.testing.assert_array_equal(read_by_division(even), even.dense())
+    step = plain.scale.astype(np.float64).max() * 2.0**-9           # of the smallest codes under the largest scale
+    assert np.abs(np.float64(even.dense()) - plain.dense()).max() <= step / 2
+    whole = all(size <= 128 or size % 128 == 0 for size in (out, width))
+    assert (even is plain) == whole and (whole or (read_by_division(plain) != plain.dense()).any())
 
 
 @pytest.mark.parametrize("out, width", [(1, 32), (128, 128), (130, 160), (7, 1024)])

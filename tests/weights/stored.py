@@ -20,7 +20,7 @@ from v4mini.weights.random import random_weights
 from v4mini.weights.store import open_store
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
-IDS = [0, 17, 4, 300, 51, 9, 1000, 77]
+IDS = [0, 17, 4, 300, 51, 9, 1000, 77, 2047, 1024, 1500]
 
 
 def read(folder=MINI):                                  # -> {name: (dtype, array)}

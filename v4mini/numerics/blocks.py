@@ -87,6 +87,29 @@ def quantise_fp4(w, name="matrix"):                     # float32 [out, in] -> M
     return Matrix(codes, ue8m0.encode(scale), name=name)
 
 
+def quantise(w, format, name="matrix"):                 # float32 [out, in], "fp8" | "fp4" -> Matrix
+    """Weights as v4mini writes them: the two above, and FP8 tiles made even."""
+    return even_tiles(quantise_fp8(w, name)) if format == "fp8" else quantise_fp4(w, name)
+
+
+def even_tiles(matrix):                                 # Matrix, fp8 -> Matrix, fp8
+    """Along a side that whole tiles do not fill, one scale for all: the largest. Weights far below it may lose a bit.
+
+    transformers (5.23, 5.24) takes a side divided by its number of scales for a tile: 192 with two scales as 96 and 96, not as
+    128 and 64. With equal scales both readings give the same weights. Sides of less than one tile, or of whole tiles, stay.
+    """
+    scale = ue8m0.decode(matrix.scale)                                          # [ceil(out/128), ceil(in/128)]
+    even = scale
+    for axis, size in enumerate(matrix.shape):
+        if size > TILE and size % TILE:
+            even = np.broadcast_to(even.max(axis=axis, keepdims=True), scale.shape)
+    if (even == scale).all():
+        return matrix
+    values = e4m3.decode(matrix.codes)
+    by_blocks(np.multiply, values, (scale / even)[np.arange(len(values)) // TILE], TILE)
+    return Matrix(e4m3.encode(values), ue8m0.encode(np.ascontiguousarray(even)), matrix.keep, matrix.name)
+
+
 def fp4_to_fp8(matrix):                                 # Matrix, fp4 -> Matrix, fp8
     """The same weights, to the last bit, in FP8.
 

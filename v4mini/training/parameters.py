@@ -6,7 +6,7 @@ Not here: first values, files (checkpoints are written elsewhere).
 import ml_dtypes
 import numpy as np
 
-from v4mini.numerics.blocks import quantise_fp4, quantise_fp8
+from v4mini.numerics.blocks import quantise as quantised
 from v4mini.numerics.matrix import Matrix
 from v4mini.shapes import Refused
 from v4mini.training.value import Value
@@ -31,7 +31,7 @@ def check_parameters(config, params):
 def as_released(spec, array):                           # -> {stored name: array}
     """One tensor as the released format stores it: rounded to FP8, FP4 or BF16, or as it is."""
     if spec.format in ("fp8", "fp4"):
-        matrix = (quantise_fp8 if spec.format == "fp8" else quantise_fp4)(array, spec.name)
+        matrix = quantised(array, spec.format, spec.name)
         return {spec.name: matrix.codes, spec.scale_name: matrix.scale}
     return {spec.name: array.astype(ml_dtypes.bfloat16) if spec.format == "bf16" else array}
 

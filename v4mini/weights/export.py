@@ -63,25 +63,27 @@ TARGETS = {
 
 
 def problems(folder, target):                           # -> [sentence], empty if `target` takes the folder
-    """What stands between a checkpoint and a program, by the rules in that program's source. Reads headers only."""
+    """What stands between a checkpoint and a program, by the rules in that program's source. Reads headers and some scales."""
     if target not in TARGETS:
         raise Refused(f"target: expected one of {', '.join(TARGETS)}, got {str(target)[:40]!r}.")
-    config = open_checkpoint(folder).config
-    return {"transformers": _transformers, "vllm": _vllm, "sglang": _sglang, "vllm-ascend": _ascend}[target](config)
+    checkpoint = open_checkpoint(folder)
+    if target == "transformers":
+        return _transformers(checkpoint)
+    return {"vllm": _vllm, "sglang": _sglang, "vllm-ascend": _ascend}[target](checkpoint.config)
 
 
-def _partial_tiles(config, only=""):                    # -> [name and shape] of FP8 matrices with whole tiles and one that is not
-    return [f"{spec.name} {list(spec.shape)}" for spec in tensors(config)
-            if spec.format == "fp8" and only in spec.name and any(size > TILE and size % TILE for size in spec.shape)]
-
-
-def _transformers(config):
-    partial = _partial_tiles(config)
-    if not partial:
+def _transformers(checkpoint):
+    wrong = [f"{spec.name} {list(spec.shape)}" for spec in tensors(checkpoint.config) if spec.format == "fp8"
+             and not _read_alike(spec.shape, checkpoint.tensor(spec.scale_name).view(np.uint8))]
+    if not wrong:
         return []
-    return [f"FP8 tiles: expected sides that are multiples of {TILE}, got {len(partial)} matrices with partial tiles, the first "
-            f"{partial[0]}. transformers divides rows by rows of scales, loads them without a word, and answers wrongly. "
-            "Try v4mini export."]
+    return [f"FP8 tiles: expected sides of whole tiles of {TILE}, or equal scales along them, got {len(wrong)} matrices with "
+            f"other scales, the first {wrong[0]}. transformers divides a side by its scales, loads them without a word, and "
+            "answers wrongly. Try v4mini export."]
+
+
+def _read_alike(shape, scale):                          # whether tiles cut evenly have the scales of tiles of 128
+    return all(size <= TILE or size % TILE == 0 or (scale == scale.take([0], axis)).all() for axis, size in enumerate(shape))
 
 
 def _vllm(config):
@@ -99,7 +101,8 @@ def _vllm(config):
 def _sglang(config):
     if config.dtype != "fp8":
         return [f"wo_a: expected FP8 with a scale, got {config.dtype}. Try the folder as released."]
-    partial = _partial_tiles(config, "attn.wo_a")
+    partial = [f"{spec.name} {list(spec.shape)}" for spec in tensors(config) if spec.format == "fp8" and "attn.wo_a" in spec.name
+               and any(size > TILE and size % TILE for size in spec.shape)]
     return [f"wo_a: expected tiles of {TILE} x {TILE} that fill it, got {partial[0]}."] if partial else []
 
 

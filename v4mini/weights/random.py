@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from v4mini.numerics import e2m1, e4m3
-from v4mini.numerics.matrix import Matrix
+from v4mini.numerics.matrix import TILE, Matrix
 from v4mini.weights.ours import RANDOM
 from v4mini.weights.spec import TensorSpec, tensors
 from v4mini.weights.write import write_checkpoint
@@ -92,6 +92,11 @@ def _codes(rng, format, rows):                      # bytes of normally distribu
 def _scales(rng, spec, rows):                       # powers of two, so that weights spread about 1 / sqrt(in)
     typical = -np.log2(CODE_SPREAD[spec.format] * spec.shape[1] ** 0.5)
     exponents = np.floor(typical + rng.uniform(0, 2, rows) - 0.5).astype(np.int64)
+    if spec.format == "fp8":                        # equal along a side that tiles do not fill: see numerics.blocks.even_tiles
+        if spec.shape[0] > TILE and spec.shape[0] % TILE:
+            exponents[:] = np.floor(typical + 0.5)
+        elif spec.shape[1] > TILE and spec.shape[1] % TILE:
+            exponents[:] = exponents[:, :1]
     return (exponents + 127).astype(np.uint8).view(ml_dtypes.float8_e8m0fnu)
 
 

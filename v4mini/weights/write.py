@@ -9,7 +9,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from v4mini.numerics.blocks import quantise_fp4, quantise_fp8
+from v4mini.numerics.blocks import quantise
 from v4mini.shapes import Refused
 from v4mini.weights.spec import tensors
 from v4mini.weights.store import write_store
@@ -45,6 +45,6 @@ def _stored(spec, name, values):                                    # -> the arr
     if values.shape != spec.shape:
         raise Refused(f"{spec.name}: expected {list(spec.shape)}, got {list(values.shape)}. Is it from another config?")
     if spec.format in ("fp8", "fp4"):
-        matrix = (quantise_fp8 if spec.format == "fp8" else quantise_fp4)(values, spec.name)
+        matrix = quantise(values, spec.format, spec.name)
         return matrix.scale if name == spec.scale_name else matrix.codes
     return values.astype({"f32": np.float32, "bf16": ml_dtypes.bfloat16, "i64": np.int64}[spec.format])
