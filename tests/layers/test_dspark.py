@@ -6,12 +6,11 @@ from layers import dspark_golden, naive_dspark
 from tolerances import VISIBLE, WHOLE_MODEL
 
 from v4mini.backend import Backend
-from v4mini.inference.dspark import DSparkDrafter
 from v4mini.inference.load import load
-from v4mini.inference.speculate import read
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.layers.dspark import everything_but_itself, tap
 from v4mini.lessons import data_folder
+from v4mini.proof.drafts import rounds
 from v4mini.weights.random import random_tensors
 
 CONFIG = dspark_golden.CONFIG
@@ -23,22 +22,6 @@ ENGINES = {"numpy": Backend, "numba": NumbaBackend}
 def golden():
     with np.load(FOLDER / "cases.npz") as file:
         return dict(file)
-
-
-def rounds(model, ids, reads):                          # yields {"main_x", "base", "logits", "drafts", "confidence"}, greedy
-    cache, drafter, logits, before = model.new_cache(), None, [], 0
-
-    def choose(row):
-        logits.append(np.array(row))
-        return np.eye(len(row))[row.argmax()]
-    for n in reads:
-        _, taps = read(model, ids[before:n], cache, 1)
-        if drafter is None:
-            drafter = DSparkDrafter(model, cache.storage, cache.reserve, taps)
-        drafter.waiting, before = taps, n
-        drafts, _ = drafter.draft([ids[n]], model.config.dspark_block_size, choose, None)
-        size = len(drafts)
-        yield {"logits": np.array(logits[-size:]), "drafts": np.array(drafts), "confidence": np.array(drafter.confidences)}
 
 
 def off(one, golden, number, prefix=""):                # -> the largest difference of a round from golden numbers

@@ -9,9 +9,11 @@ from weights.stored import IDS, LAYOUTS, MINI, REFUSED, fields, floats, read, wr
 from v4mini.config import Config
 from v4mini.inference.load import load
 from v4mini.inference.streaming import open_streaming
+from v4mini.inspection import inspect_checkpoint
 from v4mini.inspection.recognise import known_layouts
 from v4mini.machine import resident_bytes
 from v4mini.shapes import Refused
+from v4mini.weights.export import export
 
 BOUNDS = {"pruned": 1e-5}                               # a gate of six columns: BLAS may add in another order; else the same bits
 COMPILED = 1e-4                                         # the other engine adds in another order
@@ -119,3 +121,61 @@ def test_what_joined_slices_take_is_said(released, tmp_path, caplog):
     LAYOUTS["convert.py, several processes"](tmp_path / "model", released)
     load(tmp_path / "model")
     assert "2 slices are joined: what was cut takes" in caplog.text
+
+
+# ---- what transformers itself reads and writes ----
+
+@pytest.fixture(scope="module")
+def transformers():
+    module = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")                   # FP8 weights are read through it
+    module.logging.set_verbosity_error()
+    return module
+
+
+@pytest.fixture(scope="module")
+def copied(transformers, tmp_path_factory):             # -> a BF16 copy, as transformers holds it
+    folder = export(MINI, tmp_path_factory.mktemp("out") / "bf16")
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
+
+
+@pytest.mark.parity
+def test_transformers_reads_the_bundled_model_as_we_do(transformers, canonical):
+    import torch
+
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(MINI).float().eval()
+    with torch.no_grad():
+        logits = theirs(torch.tensor([IDS])).logits[0].numpy()
+    assert np.abs(logits - canonical).max() < 2e-4
+
+
+@pytest.mark.parity
+def test_what_save_pretrained_writes_is_recognised_and_gives_the_released_logits(transformers, copied, canonical, tmp_path):
+    copied.save_pretrained(tmp_path / "saved")
+    version = "5.23" if transformers.__version__ < "5.24" else "5.24"
+    assert inspect_checkpoint(tmp_path / "saved")["layout"]["name"] == f"save_pretrained, {version}"
+    np.testing.assert_array_equal(load(tmp_path / "saved", backend="numpy").logits(IDS), canonical)
+    with open_streaming(tmp_path / "saved", resident_bytes() + (1 << 30), backend="numpy") as streamed:
+        assert np.abs(streamed.logits(IDS) - canonical).max() <= 1e-5
+
+
+@pytest.mark.parity
+def test_a_state_dict_of_transformers_is_recognised_and_gives_the_released_logits(copied, canonical, tmp_path):
+    from safetensors.torch import save_file
+
+    held = {name: tensor.contiguous() for name, tensor in copied.state_dict().items()}
+    copied.config.save_pretrained(tmp_path)
+    save_file(held, tmp_path / "model.safetensors", {"format": "pt"})
+    assert inspect_checkpoint(tmp_path)["layout"]["name"] == "transformers state_dict"
+    np.testing.assert_array_equal(load(tmp_path, backend="numpy").logits(IDS), canonical)
+
+
+@pytest.mark.parity
+def test_saving_what_was_read_from_fp8(transformers, canonical, tmp_path):
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(MINI)
+    if transformers.__version__ < "5.24":               # it cannot turn its own reading back
+        with pytest.raises(ValueError, match="Undefined Operation"):
+            theirs.save_pretrained(tmp_path / "saved")
+        return
+    theirs.save_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(load(tmp_path / "saved", backend="numpy").logits(IDS), canonical)

@@ -21,12 +21,13 @@ LARGEST_RECEIPT = 64 << 20                              # bytes
 @click.option("--golden", type=click.Path(path_type=Path), help="Folder of the golden cases.  [default: data/golden]")
 @click.option("--against", type=click.Path(path_type=Path), help="Check this receipt: compare again, with its own options.")
 @click.option("--vectors", type=click.Path(path_type=Path),
-              help="Judge another runtime: an .npz of its logits for the golden ids; see data/golden/README.md.")
+              help="Judge another runtime: an .npz of its logits or of its DSpark rounds; see data/golden/README.md.")
 @json_option
 def verify(hf, configs, golden, backend, against, vectors, as_json):
     """Prove that this installation computes V4; exit 1 if it does not.
 
-    Compares with numbers that DeepSeek's own inference script gave, and with --hf with Hugging Face transformers.
+    Compares with numbers that DeepSeek's own inference script gave, with a float64 derivation of DSpark's rounds, and with --hf
+    with Hugging Face transformers.
 
     \b
     v4mini verify --json > receipt.json          a receipt: what was compared, and how far apart it was
@@ -60,12 +61,13 @@ def verify(hf, configs, golden, backend, against, vectors, as_json):
 def _verdicts(golden, options):                         # -> [Verdict]
     from itertools import chain
 
+    from v4mini.proof.drafts import verify_drafts
     from v4mini.proof.golden import verify_golden
     from v4mini.proof.huggingface import verify_huggingface
 
     verdicts, started = [], time.perf_counter()
     swept = verify_huggingface(options["configs"], backend=options["backend"]) if options["hf"] else ()
-    for verdict in chain(verify_golden(golden, options["backend"]), swept):
+    for verdict in chain(verify_golden(golden, options["backend"]), verify_drafts(golden, options["backend"]), swept):
         verdicts.append(verdict)
         if sys.stderr.isatty():
             click.echo(f"\r{len(verdicts)} comparisons, {time.perf_counter() - started:.0f} s", nl=False, err=True)

@@ -1,11 +1,13 @@
 """Golden numbers for other runtimes: judges an .npz of theirs, and shows by wrong variants that the numbers can tell.
 
 A runtime loads data/golden/official_exact, reads its `ids` and saves `logits`, and if it has them `decode_logits` and
-`mtp_logits`, shaped as in cases.npz. Each wrong variant is a V4 with one thing wrong that people have got wrong; every one of
-them is further off than the bound allows.
+`mtp_logits`, shaped as in cases.npz. Of data/golden/dspark it saves `logits_0` and the other arrays of drafts.py that it has, in
+the same file or another. Each wrong variant is a V4 with one thing wrong that people have got wrong; every one of them is
+further off than the bound allows.
 Not here: our own comparison (golden.py), what the arrays are (data/golden/README.md).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +16,44 @@ from v4mini.config import Config
 from v4mini.engines import choose_backend
 from v4mini.inference.cached import CachedModel
 from v4mini.proof import Verdict
+from v4mini.proof.drafts import ARRAYS as OF_ROUNDS
+from v4mini.proof.drafts import compare, golden_rounds, nearest_mistake
 from v4mini.proof.golden import EXACT
 from v4mini.shapes import Refused
 from v4mini.weights.store import open_store
 from v4mini.weights.tree import build
 
 ARRAYS = ("logits", "decode_logits", "mtp_logits")
+DRAFTS = tuple(f"{name}_{number}" for number in range(3) for name in OF_ROUNDS)
 LARGEST_FILE = 1 << 30                                  # bytes
 
 
 def judge_vectors(folder, path):                        # folder of the golden cases, .npz -> yields Verdict
-    """Compare another runtime's arrays with the exact case. Raises Refused for files that hold none of them."""
+    """Compare another runtime's arrays with the exact case and the rounds of DSpark. Raises Refused for files that hold none."""
     theirs, golden = _arrays(path), np.load(Path(folder) / "official_exact" / "cases.npz")
     if not theirs:
-        raise Refused(f"vectors: expected one of {', '.join(ARRAYS)} in {path}, got none. See data/golden/README.md.")
+        raise Refused(f"vectors: expected one of {', '.join(ARRAYS)}, or of DSpark's logits_0 and so on, in {path}, got none. "
+                      "See data/golden/README.md.")
+    for name in [name for name in ARRAYS if name in theirs]:
+        value, wanted = _expected(name, theirs[name], golden[name], "One row a token of `ids`."), golden[name]
+        yield Verdict(f"exact {name}", len(wanted), float(np.abs(value.astype(np.float64) - wanted).max()), EXACT, "largest")
+    yield from _judge_rounds(folder, {name: value for name, value in theirs.items() if name in DRAFTS})
+
+
+def _judge_rounds(folder, theirs):                      # yields Verdict; one that fails names the mistake that gives its numbers
+    golden = golden_rounds(Path(folder) / "dspark") if theirs else {}
     for name, value in theirs.items():
-        wanted = golden[name]
-        if value.shape != wanted.shape or value.dtype.kind not in "fiu":
-            raise Refused(f"vectors: {name}: expected numbers of shape {list(wanted.shape)}, got {value.dtype} "
-                          f"{list(value.shape)}. One row a token of `ids`.")
-        difference = float(np.abs(value.astype(np.float64) - wanted).max())
-        yield Verdict(f"exact {name}", len(wanted), difference, EXACT, "largest")
+        value = _expected(name, value, golden[name], "See data/golden/dspark/README.md.")
+        verdict = compare(f"DSpark {name}", value, golden[name])
+        mistake = "" if verdict.passed else nearest_mistake(golden, name, value)
+        yield replace(verdict, case=f"{verdict.case}: as with `{mistake}`") if mistake else verdict
+
+
+def _expected(name, value, wanted, hint):
+    if value.shape != wanted.shape or value.dtype.kind not in "fiu":
+        raise Refused(f"vectors: {name}: expected numbers of shape {list(wanted.shape)}, got {value.dtype} "
+                      f"{list(value.shape)}. {hint}")
+    return value
 
 
 def _arrays(path):                                      # -> {name: array}; nothing in the file is run
@@ -42,7 +61,7 @@ def _arrays(path):                                      # -> {name: array}; noth
         if Path(path).stat().st_size > LARGEST_FILE or not Path(path).is_file():
             raise Refused(f"vectors: expected an .npz file of at most {LARGEST_FILE:,} bytes, got {path}.")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:      # np.load leaves a damaged file open
-            return {name: found[name] for name in ARRAYS if name in found.files}
+            return {name: found[name] for name in (*ARRAYS, *DRAFTS) if name in found.files}
     except Refused:
         raise
     except FileNotFoundError:

@@ -22,7 +22,7 @@ FLOATS = {"F32", "BF16", "F16"}
 INTEGERS = {"I64", "I32", "I16", "U8", "U16", "U32", "U64"}
 FP8_CODES, FP4_CODES = {"F8_E4M3", "U8", "I8"}, {"I8", "U8", "F4"}
 SCALES = {"F8_E8M0", "U8", "I8"} | FLOATS
-LINES = 20                                  # of a refusal
+LINES = 18                                  # of a refusal, beside its first line and its last
 # Beside the model in some files: positions as transformers computes them, the MTP block's copies of embedding and head.
 NEEDLESS = re.compile(r"(.*\.)?(inv_freq|original_inv_freq)|mtp\.\d+\.(emb\..*|embed\.weight|embed_tokens\.weight|head\.weight)")
 
