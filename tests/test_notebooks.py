@@ -24,7 +24,8 @@ NETWORK = re.compile(r"\b(requests|urllib|httpx|aiohttp|socket|wget|curl|hugging
                      re.M)
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
 BRACKETS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)")      # rows of a mask, arguments: no claims
-SAYS_FALSE = re.compile(r"(?<![=\w])(?<!= )(?<!return )\bFalse\b")
+SAYS_FALSE = re.compile(r"(?<![=\w])(?<!= )(?<!return )(?<!yours )\bFalse\b")
+CHECK_SAYS = re.compile(r"^\s*(yours|expected)\s")        # a row of a reader's answer, and of the right one
 SMALL = 0.01                                    # a bound below it is a bound on differences
 
 # What a number in a bound is measured in: relative(...) gives a share; otherwise a comment says so, or why not.
@@ -82,7 +83,7 @@ def test_no_errors_and_no_warnings_are_stored(path):
 def untrue(line):                               # does a stored line state something and print False?
     while BRACKETS.search(line):
         line = BRACKETS.sub("", line)
-    return bool(SAYS_FALSE.search(line))
+    return bool(SAYS_FALSE.search(line)) and not CHECK_SAYS.match(line)
 
 
 @each_notebook
@@ -96,7 +97,8 @@ def test_no_stored_line_prints_false(path):
     ("V4 stays within 0.002:                 False", True), ("streams right False  their mean True", True), ("False", True),
     ("{'one': True, 'two': False}", True), ("agrees: False (of 3)", True), ("agrees: True", False),
     ("def rope(x, positions, freqs, inverse=False):           # [T, ..., hd]", False), ("[[ True False]", False),
-    (" [ True False  True]", False), ("        return False", False), ("special=False [47, 366]", False), ("falsehood", False),
+    (" [ True False  True]", False), ("        return False", False), ("special=False [47, 366]", False),
+    ("  yours         False     False", False), ("first difference at [0]: yours False, expected True", False),
 ])
 def test_what_counts_as_an_untrue_line(line, expected):
     assert untrue(line) == expected

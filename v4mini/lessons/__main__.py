@@ -1,4 +1,7 @@
-"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | terms]. Not here: what a reader calls (desk.py)."""
+"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | terms | museum].
+
+Not here: what a reader calls (desk.py).
+"""
 
 import sys
 from pathlib import Path
@@ -97,6 +100,23 @@ def terms():
     from v4mini.lessons.terms import table
 
     click.echo(table([path.name for path in chosen()]))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def museum(names):
+    """Plant each defect of lesson 21 (or those NAMES) in the package as it is imported: who notices? Exit 1 if none does."""
+    from v4mini.lessons.museum import DEFECTS
+    from v4mini.lessons.planted import outcomes
+
+    chosen_defects = [defect for defect in DEFECTS if not names or defect.name in names]
+    click.echo(f"{'':3} {'defect':<46}{'found in':<29}{'planted in':<32}noticed by")
+    alive = 0
+    for number, outcome in enumerate(outcomes(chosen_defects), 1):
+        defect, alive = outcome.defect, alive + (not outcome.by)
+        click.echo(f"{number:>3} {defect.what:<46}{defect.upstream:<29}{defect.file:<32}{outcome.by or 'NOBODY'}")
+    click.echo(f"{len(chosen_defects) - alive} of {len(chosen_defects)} planted defects are noticed by the project's own tests")
+    sys.exit(1 if alive else 0)
 
 
 if __name__ == "__main__":
