@@ -298,3 +298,19 @@ def test_a_copy_touches_the_rows_in_use_alone(tiny, monkeypatch):
     monkeypatch.undo()
     assert all((ending.codes == 7).all(axis=1).sum() >= len(ending.codes) - 20 for ending in twin._past.endings.values())
     assert np.array_equal(tiny.step(3, twin), tiny.step(3, cache))
+
+
+def test_a_window_or_a_reserve_of_millions_takes_room_only_as_the_text_grows(tiny, monkeypatch, tmp_path):
+    huge = Cache(tiny.config.replace(window_size=2**24), reserve=2**20)
+    assert huge.nbytes < 300e6 and huge.copy().nbytes == huge.nbytes        # all rows would be 10 GB
+    usual, ids = tiny.new_cache(reserve=40), np.arange(200) * 7 % 97
+    monkeypatch.setattr("v4mini.inference.cache.FIRST_ROWS", 4)
+    small = tiny.new_cache(reserve=40)
+    for start, stop, back in ((0, 3, 1), (3, 4, 0), (4, 90, 40), (90, 91, 0), (91, 200, 40)):
+        wanted, got = (tiny.prefill(ids[start:stop], cache) for cache in (usual, small))
+        np.testing.assert_array_equal(got, wanted)
+        small.save(tmp_path / f"{stop}")
+        small = tiny.load_cache(tmp_path / f"{stop}")
+        for cache in (usual, small):
+            cache.rewind(min(back, cache.rewindable))
+    np.testing.assert_array_equal(tiny.step(5, small.copy()), tiny.step(5, usual))

@@ -23,6 +23,8 @@ from v4mini.numerics.rows import formats
 from v4mini.planning.memory import RESERVE, check_storage
 from v4mini.shapes import Refused
 
+FIRST_ROWS = 1 << 16            # of one kind, before there are more: no V4 has as wide a window
+
 
 class Cache(Memory):
     """The memory of one sequence; see layers/sequences.py for what layers ask of it.
@@ -151,7 +153,7 @@ class Cache(Memory):
         endings = {}
         for (layer, name), part in cache._endings.items():
             first = part.first(length - rewindable)
-            codes = part.empty(cache.reserve)
+            codes = part.empty(cache.reserve, at_least=length - first)
             stored = saved.tensor(f"layers.{layer}.{name}", part.format, length - first)
             codes[: length - first] = part.format.from_host(stored)
             endings[layer, name] = _Ending(codes, first)
@@ -245,7 +247,7 @@ class _EndingPart:
 
     An array has room for `span` rows, as in the reference, and twice the reserve: so many rows more are kept for a rewind,
     and so many can be written before the kept ones must move to a fresh array. Live rows are never overwritten, as
-    they would be in a ring; and they lie in order.
+    they would be in a ring; and they lie in order. A window or a reserve of millions gets its room only as the text grows.
     """
 
     def __init__(self, format, span, ratio=1, blocks_before=None):
@@ -257,13 +259,13 @@ class _EndingPart:
         return max(0, length // self.ratio - self.blocks_before) * self.ratio       # unfinished block, in CSA one more
 
     def empty(self, reserve, at_least=0):
-        return self.format.empty(max(self.span + 2 * reserve, at_least))
+        return self.format.empty(max(at_least, min(self.span + 2 * reserve, max(FIRST_ROWS, 2 * at_least))))
 
     def cut(self, ending, stop, rewindable, reserve):   # -> _Ending of the usual size
         if len(ending.codes) <= self.span + 2 * reserve:
             return ending
         first = self.first(stop - rewindable)
-        codes = self.empty(reserve)
+        codes = self.empty(reserve, at_least=stop - first)
         codes[: stop - first] = ending.codes[first - ending.first: stop - ending.first]
         return _Ending(codes, first)
 
