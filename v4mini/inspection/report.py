@@ -5,7 +5,7 @@ from pathlib import Path
 
 from v4mini.config import Config, read_fields
 from v4mini.inspection.recognise import recognise
-from v4mini.planning.counts import counts, total
+from v4mini.planning.counts import Count, counts
 from v4mini.shapes import Refused
 from v4mini.weights.file import tensor_bytes
 from v4mini.weights.layouts import fit
@@ -80,7 +80,7 @@ def _said(metadata):                                    # what an index says its
 
 def _report(name, config, stored, problems, checked):
     groups, mtp = counts(config)
-    whole, formats = total(config), defaultdict(int)
+    whole, formats = sum(groups.values(), Count()), defaultdict(int)
     for tensor, dtype, shape in stored:
         formats[dtype] += tensor_bytes(tensor, dtype, shape)
     return {

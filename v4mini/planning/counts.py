@@ -6,7 +6,7 @@ Everything is read off the table of tensors (weights/spec.py). Not here: caches 
 from collections import defaultdict
 from dataclasses import dataclass
 
-from v4mini.weights.spec import tensors
+from v4mini.planning.storage import kinds
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ def counts(config):                                     # -> {group: Count} of t
     One token meets one row of the embedding, n_activated_experts of n_routed_experts experts, and all the rest.
     """
     groups, mtp = defaultdict(Count), Count()
-    for spec in tensors(config):
-        size = 0 if spec.format == "i64" else spec.size
-        one = Count(size, _met(config, spec, size), spec.nbytes)
-        if spec.is_mtp:
-            mtp += one
+    for kind in kinds(config):
+        met = _met(config, kind.one, kind.size)
+        all_of_it = Count(kind.size, met, kind.count * kind.one.nbytes)
+        if kind.is_mtp:
+            mtp += all_of_it
         else:
-            groups[spec.group] += one
+            groups[kind.one.group] += all_of_it
     return dict(groups), mtp
 
 
@@ -49,6 +49,6 @@ def total(config):                                      # -> Count of the main m
 
 def bytes_by_format(config):                            # -> {format: bytes}, MTP and scales included
     sizes = defaultdict(int)
-    for spec in tensors(config):
-        sizes[spec.format] += spec.nbytes
+    for kind in kinds(config):
+        sizes[kind.one.format] += kind.count * kind.one.nbytes
     return dict(sizes)

@@ -13,8 +13,9 @@ Not here: shapes and names of tensors (weights/spec.py), caches (memory.py).
 """
 
 import dataclasses
+import re
 from collections import Counter
-from functools import cache
+from functools import lru_cache
 
 from v4mini.shapes import Refused
 from v4mini.weights.spec import tensors
@@ -25,6 +26,7 @@ EXPERTS = "routed experts"
 QUANTISED = {EXPERTS, "shared experts", "attn wq_a", "attn wq_b", "attn wkv", "attn wo_a", "attn wo_b", "indexer wq_b",
              "MTP projections", "DSpark projection"}         # groups that the release stores in FP4 and FP8
 ROW_SCALE = 4                   # bytes: one float32 a row of an INT8 or INT4 matrix
+_NUMBERS = re.compile(r"\.\d+(?=\.)")                  # of layers and experts, in a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +47,15 @@ class Kind:
         return self.one.first == "matrix" and self.one.group != "embedding"
 
 
-@cache
+@lru_cache(maxsize=64)
 def kinds(config):                                      # -> (Kind, ...)
     """All tensors of a checkpoint, summed up: Pro has 140,000, of some 40 kinds."""
-    counted = Counter()
+    counted, first = Counter(), {}
     for spec in tensors(config):
-        name = ".".join(part for part in spec.name.split(".") if not part.isdigit())
-        counted[dataclasses.replace(spec, name=name)] += 1
-    return tuple(Kind(spec, count, spec.is_mtp) for spec, count in counted.items())
+        key = _NUMBERS.sub("", spec.name), spec.shape, spec.format, spec.group
+        counted[key] += 1
+        first.setdefault(key, spec)
+    return tuple(Kind(dataclasses.replace(first[key], name=key[0]), count, first[key].is_mtp) for key, count in counted.items())
 
 
 def stored_bytes(config, weights="released", mtp=False):        # -> {group: bytes}
