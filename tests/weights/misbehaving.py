@@ -30,10 +30,10 @@ LARGE = 4096                            # bytes from which on a file is "LFS": l
 class Server:
     """Serves one folder as the repository owner/name at COMMIT."""
 
-    def __init__(self, folder, repo="owner/name", redirect=True):
+    def __init__(self, folder, repo="owner/name", redirect=True, handler=None):
         self.folder, self.repo, self.redirect = Path(folder), repo, redirect
         self.forget()
-        self._hub, self._cdn = (ThreadingHTTPServer(("127.0.0.1", 0), _Handler) for _ in range(2))
+        self._hub, self._cdn = (ThreadingHTTPServer(("127.0.0.1", 0), handler or Handler) for _ in range(2))
         for place, server in (("hub", self._hub), ("cdn", self._cdn)):
             server.daemon_threads, server.owner, server.place = True, self, place
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -88,7 +88,9 @@ def write_release(folder, config, shard_bytes=2 << 20, seed=0):
     return folder
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers of either host; another class may override `send` and `plain` to lie."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": tag, "X-Repo-Commit": COMMIT, "Content-Length": str(len(sent)), "Accept-Ranges": "bytes"}
         if partial:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(raw)}"
-        _FAULTY_BODY.get(kind, _Handler.send)(self, 206 if partial else 200, headers, sent)
+        _FAULTY_BODY.get(kind, type(self).send)(self, 206 if partial else 200, headers, sent)
 
     def send(self, status, headers, sent):
         self.start(status, headers)
@@ -263,6 +265,6 @@ _STATUS = {
     "503": (503, {}),
 }
 _FAULTY_BODY = {kind.__name__.replace("_", " "): kind for kind in (
-    _Handler.truncate, _Handler.short, _Handler.longer, _Handler.wrong_length, _Handler.wrong_range, _Handler.earlier_range,
-    _Handler.wrong_size, _Handler.other_bytes, _Handler.compressed, _Handler.stall, _Handler.trickle, _Handler.slow_head,
-    _Handler.endless_range)}
+    Handler.truncate, Handler.short, Handler.longer, Handler.wrong_length, Handler.wrong_range, Handler.earlier_range,
+    Handler.wrong_size, Handler.other_bytes, Handler.compressed, Handler.stall, Handler.trickle, Handler.slow_head,
+    Handler.endless_range)}
