@@ -93,7 +93,7 @@ class TorchBackend(Backend):
 
     def rope(self, x, positions, freqs, inverse=False):
         angles = self._ints(positions).float()[:, None] * freqs
-        angles = angles.reshape(len(x), *[1] * (x.ndim - 2), -1)                        # [T, ..., rd / 2]
+        angles = angles.reshape(len(x), *[1] * (x.ndim - 2), freqs.shape[0])            # [T, ..., rd / 2]
         cos, sin = angles.cos(), -angles.sin() if inverse else angles.sin()
         still, pairs = x.split([x.shape[-1] - 2 * freqs.shape[0], 2 * freqs.shape[0]], -1)
         even, odd = pairs[..., 0::2], pairs[..., 1::2]
@@ -219,14 +219,16 @@ class TorchBackend(Backend):
     def experts(self, x, chosen, weights, pool, limit):
         order = chosen.flatten().sort(stable=True).indices                              # (token, slot) by expert, then token
         tokens, scale = order // chosen.shape[1], weights.flatten()[order]
-        counts = self.host(torch.bincount(chosen.flatten(), minlength=len(pool)))
         y, stop = torch.zeros_like(x), 0
-        for number, count in enumerate(counts.tolist()):
+        for number, count in enumerate(self._tokens_each(chosen, len(pool))):
             start, stop = stop, stop + count
             if count:
                 mine = tokens[start:stop]
                 y.index_add_(0, mine, self.expert(x[mine], pool[number], limit, scale[start:stop]))
         return y
+
+    def _tokens_each(self, chosen, experts):            # [T, K] int, int -> [experts] ints, on the host
+        return torch.bincount(chosen.flatten(), minlength=experts).tolist()
 
 
 def strips(count, at_once):                             # ints -> slices

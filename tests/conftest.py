@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption("--engine", action="append", help="tests/engines: only this one, a name or package.module:Class")
+
+
 @pytest.fixture
 def rng(request):
     """Random numbers that are the same for this test alone, in any order, on any machine."""

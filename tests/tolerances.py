@@ -10,6 +10,9 @@ OP = {"rtol": 1e-5, "atol": 5e-6}
 # The same with inputs of size 1000 and more: errors scale with the largest term of a sum, so only the relative part helps.
 OP_LARGE = {"rtol": 2e-4, "atol": 1e-5}
 
+# Products of 160 terms of size up to 10, some of which nearly cancel.
+PRODUCT = {"rtol": 2e-4, "atol": 1e-4}
+
 # A softmax of logits in the thousands: float32 holds such a logit to 2e-4, and the softmax turns that into a factor.
 SOFTMAX_LARGE = {"rtol": 2e-3, "atol": 1e-2}
 

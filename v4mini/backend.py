@@ -11,6 +11,9 @@ number, slice and reshape:
 Whoever overrides a method (Numba kernels, a device, a gradient tape) runs the same model. Arrays of float32 that come in and go
 out are the engine's own kind; here they are NumPy's. Integers (ids, positions, first, visible, rows of `take`) may come as NumPy
 arrays too, and picks and chosen experts are the engine's own again: only its operations look at them.
+
+`pytest tests/engines --engine NAME`, or `--engine package.module:Class` for one of your own, says what an engine lacks and where
+its answers differ: each operation on hard inputs, then whole models. accel/reference.py is a second engine in 250 lines.
 Not here: the formulas (ops/), the order in which a model calls them (layers/), names of engines (engines.py).
 """
 
@@ -44,7 +47,9 @@ class Backend:
     # ---- weights, rows, the way out ----
 
     def place(self, weights):                           # Weights -> Weights
-        """The same tree, its matrices and vectors as the operations want them. What is placed already stays as it is."""
+        """The same tree, or any part of one, its matrices and vectors as the operations want them. What is placed already stays
+        as it is.
+        """
         return weights
 
     def formats(self, config, storage):                 # -> numerics.rows.Formats
