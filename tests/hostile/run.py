@@ -24,6 +24,7 @@ from hostile import kills, limits, targets
 KINDS = ("bad_headers", "bad_configs", "bad_indexes", "bad_caches", "bad_tokenizers", "bad_checkpoints", "bad_cards",
          "bad_answers", "odd_files")
 STRICT = ("bad_configs", "bad_indexes", "bad_caches", "bad_tokenizers")
+SHOWN = 20                              # faults of a kind that are printed
 SAVERS, KILLS, LIVES = ("training", "cache", "checkpoint"), 20, 20              # kills of each saver, lives of a trainer
 
 
@@ -86,7 +87,7 @@ def main():
     for name, outcomes, wrong in runs:
         sys.stdout.write(f"{name}: {sum(outcomes.values()):,} in all, after {time.monotonic() - started:,.0f} s\n")
         sys.stdout.write("".join(f"    {count:6,}  {what}\n" for what, count in outcomes.most_common() if count))
-        sys.stdout.write("".join(f"    FAULT {one}\n" for one in wrong))
+        sys.stdout.write("".join(f"    FAULT {one}\n" for one in wrong[:SHOWN]))
         sys.stdout.flush()
         faults += wrong
     sys.stdout.write(f"{len(faults)} faults\n")

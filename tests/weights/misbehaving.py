@@ -195,6 +195,9 @@ class Handler(BaseHTTPRequestHandler):
     def wrong_size(self, status, headers, sent):
         self.send(status, headers | {"Content-Range": headers["Content-Range"] + "9"}, sent)
 
+    def strange_cookie(self, status, headers, sent):    # one that no later request could send back
+        self.send(status, headers | {"Set-Cookie": "a=\xe9; Path=/"}, sent)
+
     def other_bytes(self, status, headers, sent):       # right in every way but the bytes
         self.send(status, headers, bytes(255 - byte for byte in sent))
 
@@ -266,5 +269,6 @@ _STATUS = {
 }
 _FAULTY_BODY = {kind.__name__.replace("_", " "): kind for kind in (
     Handler.truncate, Handler.short, Handler.longer, Handler.wrong_length, Handler.wrong_range, Handler.earlier_range,
-    Handler.wrong_size, Handler.other_bytes, Handler.compressed, Handler.stall, Handler.trickle, Handler.slow_head,
+    Handler.wrong_size, Handler.other_bytes,
+    Handler.strange_cookie, Handler.compressed, Handler.stall, Handler.trickle, Handler.slow_head,
     Handler.endless_range)}

@@ -1,5 +1,6 @@
 """Ranges of files from a hub that misbehaves: the bytes are right, or there is one sentence. Never a token to a stranger."""
 
+import contextlib
 import json
 import time
 import types
@@ -50,6 +51,23 @@ def test_first_contact_pins_the_commit_and_lists_the_files(hub):
     assert hub.revision == COMMIT and hub.name == f"hf://owner/name@{COMMIT[:12]}"
     assert {name: listed.size for name, listed in hub.files.items()} == {name: len(raw) for name, raw in FILES.items()}
     assert len(hub.files["big.safetensors"].digest) == 64 and len(hub.files["config.json"].digest) == 40
+
+
+def test_a_cookie_that_is_no_ascii_spoils_no_later_request(hub, server):
+    server.faults.append(("big", "strange cookie"))
+    assert hub.read("big.safetensors", 5, 15) == BIG[5:15] and not server.faults
+    assert hub.read("big.safetensors", 20, 30) == BIG[20:30] and hub.path("config.json").read_bytes() == FILES["config.json"]
+
+
+def test_what_the_http_library_did_not_foresee_is_one_sentence(hub, monkeypatch):
+    @contextlib.contextmanager
+    def broken(*_, **__):
+        raise UnicodeEncodeError("ascii", "\xe9\x1b", 0, 1, "ordinal not in range(128)")
+        yield
+    monkeypatch.setattr("v4mini.weights.remote.hub.http_stream_backoff", broken)
+    with pytest.raises(Refused, match="expected an answer of a hub, got one that cannot be read .UnicodeEncodeError") as error:
+        hub.read("big.safetensors", 0, 10)
+    assert str(error.value).isprintable()
 
 
 def test_files_are_read_at_the_commit_even_if_the_branch_moves_on(hub, server):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from huggingface_hub import cached_assets_path, constants, hf_hub_url, parse_hf_uri, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # HTTPError: the HTTP library's root
-from huggingface_hub.utils import build_hf_headers, http_stream_backoff
+from huggingface_hub.utils import build_hf_headers, get_session, http_stream_backoff
 
 from v4mini import __version__
 from v4mini.shapes import Refused
@@ -142,10 +142,17 @@ class Hub:
     @contextmanager
     def _response(self, what, url, headers, **more):    # gives a response whose head has come and whose status is well
         self.meter.asked()
+        get_session().cookies.clear()                   # nobody needs them, and one that is no ASCII would spoil every request
         # retries are ours, who know how far we came: no status and no exception makes huggingface_hub wait
         asking = http_stream_backoff("GET", url, headers=self._headers() | headers, timeout=self.patience.seconds,
                                      retry_on_exceptions=(), retry_on_status_codes=(), **more)
-        response = within(self.patience.window, asking.__enter__, f"{what}: expected the head of an answer")
+        try:
+            response = within(self.patience.window, asking.__enter__, f"{what}: expected the head of an answer")
+        except (HTTPError, OfflineModeIsEnabled, Refused):
+            raise
+        except Exception as error:                      # addresses, cookies, encodings that the HTTP library did not foresee
+            raise Refused(f"{what}: expected an answer of a hub, got one that cannot be read ({type(error).__name__}: "
+                          f"{brief(str(error))}). Is the endpoint right?") from None
         try:
             if response.status_code >= 400:
                 raise BadStatus(response)               # its body is not read: it may be anything
