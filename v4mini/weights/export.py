@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "transformers": Target("Hugging Face transformers 5.23.0",
+    "transformers": Target("Hugging Face transformers 5.23 and 5.24",
                            "AutoModelForCausalLM.from_pretrained({folder!r})",
                            "run: logits compared with v4mini's (tests/weights/test_export.py)"),
     "vllm": Target("vLLM", "vllm serve {folder} --tensor-parallel-size 4 --kv-cache-dtype fp8",

@@ -94,8 +94,8 @@ def _scales(rng, spec, rows):                       # powers of two, so that wei
     exponents = np.floor(typical + rng.uniform(0, 2, rows) - 0.5).astype(np.int64)
     if spec.format == "fp8":                        # equal along a side that tiles do not fill: see numerics.blocks.even_tiles
         if spec.shape[0] > TILE and spec.shape[0] % TILE:
-            exponents[:] = np.floor(typical + 0.5)
-        elif spec.shape[1] > TILE and spec.shape[1] % TILE:
+            exponents[:] = exponents[:1]            # all rows of scales come at once: 2^21 scales have 2^35 weights
+        if spec.shape[1] > TILE and spec.shape[1] % TILE:
             exponents[:] = exponents[:, :1]
     return (exponents + 127).astype(np.uint8).view(ml_dtypes.float8_e8m0fnu)
 
