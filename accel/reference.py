@@ -72,12 +72,16 @@ class TorchBackend(Backend):
 
     def linear(self, x, weight):
         torch_weights.check_width(x, weight)
-        if self.simulate and weight.is_quantised:
-            x = rounded(x, TILE, ACTIVATION_FLOOR, e4m3.MAX, encode_fp8, decode_fp8)
+        x = self._rounded(x, weight)
         if weight.keep or weight.shape[0] <= ROWS_AT_ONCE:
             return F.linear(x, weight.dense())
         starts = range(0, weight.shape[0], ROWS_AT_ONCE)
         return torch.cat([F.linear(x, weight.rows(i, min(i + ROWS_AT_ONCE, weight.shape[0]))) for i in starts], -1)
+
+    def _rounded(self, x, weight):                      # [..., in] -> [..., in]: what a product of the released script sees
+        if not self.simulate or not weight.is_quantised:
+            return x
+        return rounded(x, TILE, ACTIVATION_FLOOR, e4m3.MAX, encode_fp8, decode_fp8)
 
     def grouped_linear(self, x, weight, groups):
         parts = weight.dense().unflatten(0, (groups, -1))                               # [G, out, in]
