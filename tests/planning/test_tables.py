@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
     (tmp_path / "raw.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Refused, match="cannot be read"):
         read_machines(tmp_path / "raw.json")
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(Refused, match="expected a regular file, got .*, which is a folder"):
         read_machines(tmp_path)
 
 

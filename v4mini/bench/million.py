@@ -16,6 +16,7 @@ from v4mini.bench.ceiling import median_seconds
 from v4mini.machine import cores, resident_bytes
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
+from v4mini.untrusted import read_file
 
 FIRST = 4096                                            # tokens of the first line of the log
 PROBE, NEAR, FAR = 1024, 32, 512                        # tokens of a measured chunk; how many chunks lie before two of them
@@ -115,10 +116,11 @@ def _line(config, measured, start, cache, seconds, total):
 
 def read_log(path):                                     # -> [dict], as `million` gave them
     """The lines of one run's log. Raises Refused for a file that is not one, or for a run that was stopped."""
+    raw = read_file(path, 64 << 20, "log", "Write one with --log.")
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in raw.decode("utf-8").splitlines()]
         kinds = [line["what"] for line in lines]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise Refused(f"{path}: expected a log of v4mini bench million, a JSON object a line. Write one with --log.") from None
     if kinds[:1] != ["start"] or kinds[-1:] != ["decode"] or set(kinds[1:-1]) != {"prefill"}:
         raise Refused(f"{path}: expected one run from start to decode, got {' '.join(kinds)[:80] or 'nothing'}. Use a new file.")

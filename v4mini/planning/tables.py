@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from v4mini.shapes import Refused
+from v4mini.untrusted import read_file
 
 REQUIRED = object()             # as a default: the field must be there
 
@@ -67,6 +68,9 @@ SOURCED = {"source": Field("text"), "date": Field("day"), "note": Field("text", 
            "sure": Field("choice", "not said", choices=SURE)}
 
 
+MOST_BYTES = 16 << 20           # of a file of tables
+
+
 def day(text):                                          # "2026-04-24" -> date; raises ValueError
     """A date as ISO 8601 writes it."""
     try:
@@ -86,11 +90,14 @@ def read_table(path, tables):                           # -> {table: [row as a d
 
 
 def _json(path):
+    hint = "Name a JSON file of rows, such as data/machines.json."
+    if not path.exists():
+        raise Refused(f"{path}: no such file. {hint}")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"{path}: no such file. Name a JSON file of rows, such as data/machines.json.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        found = json.loads(read_file(path, MOST_BYTES, "table", hint).decode("utf-8"))
+    except Refused:
+        raise
+    except UnicodeDecodeError as error:
         raise Refused(f"{path}: cannot be read: {error}. Is it a JSON file?") from None
     except (ValueError, RecursionError) as error:
         raise Refused(f"{path}: not JSON ({error}). Compare with data/machines.json.") from None

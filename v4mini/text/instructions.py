@@ -14,6 +14,7 @@ from string import Formatter
 from v4mini.shapes import Refused
 from v4mini.text.marks import MARKS, marked
 from v4mini.text.special import DSML, END_THINK, THINK
+from v4mini.untrusted import read_file
 
 RELEASED_FILE = Path("encoding") / "encoding_dsv4.py"
 LARGEST_FILE = 2**20                            # bytes; the released one has about 30,000
@@ -68,14 +69,11 @@ def instructions_for(folder):                   # -> Instructions
 
 
 def _source(path):
+    hint = "Name a folder of the release, with encoding/encoding_dsv4.py in it."
+    if not path.exists():
+        raise Refused(f"{path}: no such file. {hint}")
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise Refused(f"{path}: expected a source file of at most {LARGEST_FILE:,} bytes. Is it DeepSeek's encoding_dsv4.py?")
-        return ast.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"{path}: no such file. Name a folder of the release, with encoding/encoding_dsv4.py in it.") from None
-    except OSError as error:
-        raise Refused(f"{path}: cannot be read ({error.strerror}). Is it a file?") from None
+        return ast.parse(read_file(path, LARGEST_FILE, "encoding", hint).decode("utf-8"))
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:     # Refused is a ValueError too
         if isinstance(error, Refused):
             raise
