@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from v4mini.bench.compare import Result, compare, ratios, run_worker
+from v4mini.bench.compare import Result, check_engine, compare, ratios, run_worker
 from v4mini.bench.kernels import Timing, kernel_times
 from v4mini.bench.million import amounts, million, pretend_past, read_log
 from v4mini.bench.worker import measure
@@ -28,8 +28,8 @@ def test_a_worker_gives_a_median_and_its_peak_memory(what, steps):
 
 
 def test_a_race_runs_each_engine_in_its_own_process():
-    results = list(compare(TINY, "prefill", [16], ["numpy", "nonsense"], ROOF, repeats=1))
-    assert results[0].tokens_per_second > 0 and results[0].share > 0 and not results[0].failure
+    results = list(compare(TINY, "prefill", [16], ["numpy", "nonsense"], ROOF, rounds=2))
+    assert results[0].tokens_per_second > 0 and results[0].share > 0 and not results[0].failure and len(results[0].rounds) == 2
     assert results[1].seconds is None and "expected auto, numpy, numba" in results[1].failure
 
 
@@ -37,13 +37,29 @@ def test_an_engine_that_is_killed_is_reported(monkeypatch):
     import subprocess
 
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, -9, "", ""))
-    assert run_worker({}) == (None, "killed by signal 9 (out of memory?)")
+    assert run_worker({}, "numba") == (None, "killed by signal 9 (out of memory?)")
+
+
+def test_another_checkout_runs_its_own_code(tmp_path):
+    """Here one whose worker tells where it lies and what it was asked."""
+    (tmp_path / "v4mini" / "bench").mkdir(parents=True)
+    for folder in ("v4mini", "v4mini/bench"):
+        (tmp_path / folder / "__init__.py").write_text("")
+    (tmp_path / "v4mini/bench/worker.py").write_text(
+        "import json, sys; print(json.dumps({'file': __file__, **json.loads(sys.argv[1])}))")
+    found, failure = run_worker({"tokens": 3}, str(tmp_path))
+    assert found == {"file": str(tmp_path / "v4mini/bench/worker.py"), "tokens": 3, "engine": "numba", "torch_first": False}
+    check_engine(str(tmp_path))
+    with pytest.raises(Refused, match="--against: expected numpy, hf or the folder of another checkout"):
+        check_engine(str(tmp_path / "v4mini"))
 
 
 def test_ratios_leave_out_what_did_not_finish():
-    results = [Result("prefill", 8, "numba", 2.0, 4, 1, 1, 1), Result("prefill", 8, "hf", 6.0, 1, 1, 1, 1),
-            Result("prefill", 16, "numba", 4.0, 4, 1, 1, 1), Result("prefill", 16, "hf", None, None, None, None, None, "killed")]
-    assert ratios(results, "numba", "hf") == {("prefill", 8): 3.0}
+    def result(tokens, engine, *rounds):
+        return Result("prefill", tokens, engine, *[1] * 5, rounds=rounds)
+    results = [result(8, "numba", 2.0, 4.0, 1.0), result(8, "hf", 6.0, 4.0, 5.0), result(16, "numba", 4.0),
+               Result("prefill", 16, "hf", None, None, None, None, None, "killed")]
+    assert ratios(results, "numba", "hf") == {("prefill", 8): 3.0}      # 3, 1, 5
 
 
 def test_a_race_can_be_drawn(tmp_path):

@@ -80,5 +80,14 @@ class _HuggingFace:
         self._run([int(token)], self.past)
 
 
+def main():
+    task = json.loads(sys.argv[1])
+    if task.get("torch_first"):                         # and used, so that its threads are there
+        import torch
+
+        torch.ones(512, 512) @ torch.ones(512, 512)
+    sys.stdout.write(json.dumps(measure(task)) + "\n")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(measure(json.loads(sys.argv[1]))) + "\n")
+    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config, Refused
-from v4mini.cli.main import backend_option, before_numpy, json_option, main
+from v4mini.cli.main import backend_option, before_numpy, json_option, main, note
 from v4mini.viz.tables import human_bytes, text_table
 from v4mini.writing import append
 
@@ -24,8 +24,10 @@ def bench():
 def bench_options(command):
     for option in (
             click.option("--lengths", default="512,2048,8192", show_default=True, help="Tokens, separated by commas."),
-            click.option("--against", multiple=True, type=click.Choice(["numpy", "hf"]), help="Also run these, in the same run."),
-            click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100)),
+            click.option("--against", multiple=True, metavar="numpy|hf|FOLDER",
+                         help="Also run these, in turns: an engine, or numba of another checkout of v4mini."),
+            click.option("--beside", type=click.Choice(["torch"]), help="Also run with PyTorch imported first."),
+            click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="How often each runs."),
             click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")):
         command = option(command)
     return json_option(command)
@@ -33,37 +35,42 @@ def bench_options(command):
 
 @bench.command()
 @bench_options
-def prefill(lengths, against, repeats, plot, as_json):
+def prefill(lengths, against, beside, rounds, plot, as_json):
     """Tokens per second of reading a text, 12M model, float32.
 
     --json gives one object: ceilings (gemm_flops and read_bytes a second), results (tokens, engine, seconds, tokens_per_second,
-    gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
+    gflops, share of the ceiling, peak_bytes, failure or "", rounds: seconds of each), ratios (against, what, tokens, times:
+    the median over rounds).
     """
-    _compare("prefill", lengths, against, repeats, plot, as_json)
+    _compare("prefill", lengths, against, beside, rounds, plot, as_json)
 
 
 @bench.command()
 @bench_options
-def decode(lengths, against, repeats, plot, as_json):
+def decode(lengths, against, beside, rounds, plot, as_json):
     """Milliseconds per new token behind a text, 12M model, float32.
 
     --json gives one object: ceilings (gemm_flops and read_bytes a second), results (tokens, engine, seconds, tokens_per_second,
-    gflops, share of the ceiling, peak_bytes, failure or ""), ratios (against, what, tokens, times).
+    gflops, share of the ceiling, peak_bytes, failure or "", rounds: seconds of each), ratios (against, what, tokens, times:
+    the median over rounds).
     """
-    _compare("decode", lengths, against, repeats, plot, as_json)
+    _compare("decode", lengths, against, beside, rounds, plot, as_json)
 
 
-def _compare(what, lengths, against, repeats, plot, as_json):
+def _compare(what, lengths, against, beside, rounds, plot, as_json):
     from v4mini.bench.ceiling import ceilings
-    from v4mini.bench.compare import compare, ratios
+    from v4mini.bench.compare import BESIDE_TORCH, OURS, check_engine, compare, ratios
 
+    for name in against:
+        check_engine(name)
+    others = [*against, *([BESIDE_TORCH] if beside else [])]
     ceiling, results = ceilings(), []
-    engines = ["numba", *against]
-    for result in compare(Config.bench(), what, _numbers(lengths), engines, ceiling, repeats):
-        results.append(result)
-        if not as_json:
-            click.echo(f"{result.tokens:>9,}  {result.engine:<6}  {result.failure or _result_text(result)}", err=True)
-    faster = {name: ratios(results, "numba", name) for name in against}
+
+    def progress(engine, tokens, seconds):
+        note(f"{tokens:>9,}  {engine}  {'did not finish' if seconds is None else f'{seconds:.4g} s'}")
+    results += compare(Config.bench(), what, _numbers(lengths), [OURS, *others], ceiling, rounds,
+                       progress=None if as_json else progress)
+    faster = {name: ratios(results, OURS, name) for name in others}
     if plot:
         from v4mini.viz.speed import save_comparison
 
@@ -80,11 +87,7 @@ def _compare(what, lengths, against, repeats, plot, as_json):
                             result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for name, pairs in faster.items():
         for (w, t), times in pairs.items():
-            click.echo(f"{w} at {t:,} tokens: numba is {times:.1f} times as fast as {name}")
-
-
-def _result_text(result):
-    return f"{result.tokens_per_second:,.0f} tokens/s, peak {human_bytes(result.peak_bytes)}"
+            click.echo(f"{w} at {t:,} tokens: {times:.2f} times as fast as {name} (median of {rounds} rounds)")
 
 
 @bench.command(name="train")
