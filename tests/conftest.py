@@ -16,6 +16,12 @@ def rng(request):
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
+@pytest.fixture
+def normal(rng):
+    """normal(T, D, ...): float32 numbers of size 1."""
+    return lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+
+
 @pytest.fixture(scope="session")
 def model_of():
     """model_of(config, ops=None, seed=0): a CachedModel with random weights in memory; the weights are made once a session."""

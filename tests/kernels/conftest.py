@@ -35,9 +35,3 @@ def same_bits(monkeypatch):
         return one
     yield check
     numba.set_num_threads(before)
-
-
-@pytest.fixture
-def normal(rng):
-    """normal(T, D, ...): float32 numbers of size 1."""
-    return lambda *shape: rng.standard_normal(shape, dtype=np.float32)

@@ -4,7 +4,7 @@ Not here: the loops (the other files of this folder).
 """
 
 from v4mini.backend import Backend
-from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route
+from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route, whole
 from v4mini.kernels.arguments import as_floats
 from v4mini.numerics import blocks
 
@@ -16,10 +16,12 @@ class NumbaBackend(Backend):
     """Numba kernels, BLAS for products with dense weights, NumPy for the rest; describe() says which is which."""
 
     name = "numba"
+    whole = whole.PARTS
 
     def __init__(self, simulate=None):
         super().__init__(simulate)
         self._constants = {}                            # id -> the array, and the copy that kernels take as it is
+        self.plain = whole.Plain()
         self._bound = {}                                # id of experts -> how kernels take them
 
     def describe(self):                                 # -> {operation: who runs it}
@@ -41,6 +43,8 @@ class NumbaBackend(Backend):
     # ---- products with weights ----
 
     def linear(self, x, weight):
+        if x.size == x.shape[-1] and not self.simulate and (plain := self.plain(weight)) is not None:
+            return linear.one_row(x, plain)
         return linear.linear(self._rounded(x, weight), weight)
 
     def grouped_linear(self, x, weight, groups):
@@ -85,15 +89,16 @@ class NumbaBackend(Backend):
         return route.route(scores, route_scale, k, bias, chosen)
 
     def expert(self, x, w, limit):
-        return experts.expert(x, w, limit, self.linear, self._bind(w, lambda: (w,)))
+        return experts.expert(x, w, limit, self.linear, self.bound(w, (w,)))
 
     def experts(self, x, chosen, weights, pool, limit):
         if chosen.shape[0] == 1 and chosen.size:
             return experts.experts_of_one(x, chosen, weights, pool, limit, self._rounded)
-        return experts.experts(x, chosen, weights, pool, limit, self.linear, self._bind(pool, lambda: pool))
+        return experts.experts(x, chosen, weights, pool, limit, self.linear, self.bound(pool, pool))
 
-    def _bind(self, weights, pool):                     # -> experts.Bound, or None: their products go through `linear`
-        bound = self._bound.get(id(weights)) or experts.bind(pool())
+    def bound(self, weights, pool):                     # -> experts.Bound, or None: their products go through `linear`
+        """How kernels take these experts; `weights` is what they are known by."""
+        bound = self._bound.get(id(weights)) or experts.bind(pool)
         if bound is not None:
             self._bound[id(weights)] = bound
         return bound if not self.simulate or bound is None or not bound.pool[0].w1.is_quantised else None

@@ -76,6 +76,7 @@ class Bound(NamedTuple):
     kept: list                  # and of these, where a weight was not as kernels want it
     addresses: np.ndarray       # uint64 [E, 3], of w1, w2, w3
     inter: int
+    nbytes: int                 # of the largest weight
 
 
 def bind(pool):                                         # (Expert, ...) -> Bound, or None: not all stay in memory as float32
@@ -91,7 +92,7 @@ def bind(pool):                                         # (Expert, ...) -> Bound
         return None
     kept = [[as_floats(weight.dense()) for weight in own] for own in weights]
     addresses = [[array.__array_interface__["data"][0] for array in own] for own in kept]
-    return Bound(pool, kept, np.array(addresses, np.uint64), inter)
+    return Bound(pool, kept, np.array(addresses, np.uint64), inter, 4 * inter * dim)
 
 
 def _dense(x, tokens, weights, starts, bound, limit):   # rows of x by expert -> [len(tokens), D], in that order

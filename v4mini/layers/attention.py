@@ -4,6 +4,7 @@ Not here: the softmax (ops/attention.py), how entries come about (layers/compres
 """
 
 from v4mini.layers.compressor import grow_entries
+from v4mini.layers.seams import seam
 from v4mini.ops.rope import frequencies
 
 
@@ -22,11 +23,8 @@ def attention(ops, x, w, config, layer, sequences, note):       # [T, D] -> [A, 
     """
     c, s = config, sequences
     freqs = ops.constant(layer_frequencies(c, layer))
-    qr = ops.rms_norm(ops.linear(s.of_queries(ops, x), w.wq_a), w.q_norm, c.norm_eps)   # [A, q_lora], the indexer reads it too
-    q = ops.rms_unit(ops.linear(qr, w.wq_b).reshape(len(qr), c.n_heads, c.head_dim), c.norm_eps)
-    q = ops.rope(q, s.query_positions, freqs)                                           # [A, H, hd]
-    kv = ops.rope(ops.rms_norm(ops.linear(x, w.wkv), w.kv_norm, c.norm_eps), s.positions, freqs)
-    kv = ops.round_kv(kv, c.rope_head_dim)                                              # [T, hd], keys and values at once
+    qr, q = queries(ops, s.of_queries(ops, x), w, c, s.query_positions, freqs)
+    kv = key_rows(ops, x, w, c, s.positions, freqs)
     outs = []
     for part in s.parts:
         rows = part.memory.extend(layer, "window", kv[part.tokens])
@@ -36,9 +34,30 @@ def attention(ops, x, w, config, layer, sequences, note):       # [T, D] -> [A, 
         if note.wants("attn.weights"):
             note("attn.weights", ops.attention_weights(*inputs, **far))
     out = outs[0] if len(outs) == 1 else ops.concat(outs)
-    # keys carry absolute positions and are values too: rotating back by the query's own position leaves relative ones
-    out = ops.rope(out, s.query_positions, freqs, inverse=True)
-    return ops.linear(ops.grouped_linear(out.reshape(len(qr), -1), w.wo_a, c.o_groups), w.wo_b)
+    return project_out(ops, out, w, c, s.query_positions, freqs)
+
+
+@seam
+def queries(ops, x, w, config, positions, freqs):       # [A, D] -> qr [A, q_lora], which the indexer reads too, q [A, H, hd]
+    """Two products with a norm between them, a norm for each head, then the rotation."""
+    c = config
+    qr = ops.rms_norm(ops.linear(x, w.wq_a), w.q_norm, c.norm_eps)
+    q = ops.rms_unit(ops.linear(qr, w.wq_b).reshape(len(qr), c.n_heads, c.head_dim), c.norm_eps)
+    return qr, ops.rope(q, positions, freqs)
+
+
+@seam
+def key_rows(ops, x, w, config, positions, freqs):      # [T, D] -> [T, hd], keys and values at once
+    """What a token leaves in the window."""
+    rows = ops.rope(ops.rms_norm(ops.linear(x, w.wkv), w.kv_norm, config.norm_eps), positions, freqs)
+    return ops.round_kv(rows, config.rope_head_dim)
+
+
+@seam
+def project_out(ops, out, w, config, positions, freqs):         # [A, H, hd] -> [A, D]
+    """Keys carry absolute positions and are values too: rotating back by the query's own position leaves relative ones."""
+    out = ops.rope(out, positions, freqs, inverse=True)
+    return ops.linear(ops.grouped_linear(out.reshape(len(out), -1), w.wo_a, config.o_groups), w.wo_b)
 
 
 def _far(ops, x, qr, positions, w, config, layer, freqs, part, note):       # what attend sees beyond the window

@@ -23,8 +23,8 @@ Not here: what is kept between rounds and how drafts are judged (inference/), wh
 
 import numpy as np
 
-from v4mini.layers.attention import layer_frequencies
-from v4mini.layers.block import feed_forward
+from v4mini.layers.attention import key_rows, layer_frequencies, project_out, queries
+from v4mini.layers.block import feed_forward, read_streams
 from v4mini.trace import Note
 
 SILENT = Note(None, "dspark")
@@ -51,12 +51,6 @@ def context(ops, taps, w, config):                      # [T, n D], taps of n la
     return ops.rms_norm(ops.linear(taps, w.main_proj), w.main_norm, config.norm_eps)
 
 
-def key_rows(ops, x, w, config, layer, positions):      # [T, D], [T] int -> [T, hd], keys and values at once
-    """Rows of one block's attention, of main rows or of its own tokens."""
-    kv = ops.rms_norm(ops.linear(x, w.wkv), w.kv_norm, config.norm_eps)
-    return ops.round_kv(ops.rope(kv, positions, ops.constant(layer_frequencies(config, layer))), config.rope_head_dim)
-
-
 def everything_but_itself(rows, tokens):                # ints -> [tokens, rows + tokens - 1] int64
     """Which rows a token of a block reads beside its own: all main rows, and those of the block's other tokens."""
     others = np.arange(rows + tokens)[None, :].repeat(tokens, axis=0)
@@ -70,20 +64,18 @@ def block_attention(ops, x, w, config, layer, positions, main_rows, picks):     
     of one token: so attention is the operation it always is, and no mask exists.
     """
     c, freqs = config, ops.constant(layer_frequencies(config, layer))
-    qr = ops.rms_norm(ops.linear(x, w.wq_a), w.q_norm, c.norm_eps)
-    q = ops.rms_unit(ops.linear(qr, w.wq_b).reshape(len(x), c.n_heads, c.head_dim), c.norm_eps)
-    own = key_rows(ops, x, w, c, layer, positions)
-    out = ops.attend(ops.rope(q, positions, freqs), own, np.arange(len(x)), w.attn_sink, 1, c.head_dim**-0.5,
-                     entries=ops.concat([main_rows, own]), picks=picks)
-    out = ops.rope(out, positions, freqs, inverse=True)
-    return ops.linear(ops.grouped_linear(out.reshape(len(x), -1), w.wo_a, c.o_groups), w.wo_b)
+    _, q = queries(ops, x, w, c, positions, freqs)
+    own = key_rows(ops, x, w, c, positions, freqs)
+    entries = ops.concat([main_rows, own])
+    out = ops.attend(q, own, np.arange(len(x)), w.attn_sink, 1, c.head_dim**-0.5, entries=entries, picks=picks)
+    return project_out(ops, out, w, c, positions, freqs)
 
 
 def dspark_block(ops, streams, ids, w, config, layer, positions, main_rows, picks, note):       # [A, M, D] -> [A, M, D]
     """As any block of V4, with block_attention in the place of attention."""
     c, ops = config, ops.at(layer)
-    u, post, comb = ops.hc_pre(streams, w.hc_attn, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps)
-    y = block_attention(ops, ops.rms_norm(u, w.attn_norm, c.norm_eps), w.attn, c, layer, positions, main_rows, picks)
+    x, post, comb = read_streams(ops, streams, w.hc_attn, w.attn_norm, c)
+    y = block_attention(ops, x, w.attn, c, layer, positions, main_rows, picks)
     streams = ops.hc_post(y, streams, post, comb)
     return feed_forward(ops, streams, ids, w, c, note)
 
@@ -98,7 +90,7 @@ def parallel_stage(ops, taps, main_positions, ids, positions, picks, weights, co
     x = context(ops, taps, w, c)
     streams = ops.hc_expand(ops.embed(ids, weights.embed), c.hc_mult)
     for layer, block in enumerate(w.blocks, c.n_layers):
-        main_rows = keep(layer, key_rows(ops, x, block.attn, c, layer, main_positions))
+        main_rows = keep(layer, key_rows(ops, x, block.attn, c, main_positions, ops.constant(layer_frequencies(c, layer))))
         streams = dspark_block(ops, streams, ids, block, c, layer, positions, main_rows, picks, note)
     h = ops.hc_head(streams, w.head.hc_head, c.hc_eps, c.norm_eps)
     return h, ops.linear(ops.rms_norm(h, w.head.norm, c.norm_eps), w.head.weight)
