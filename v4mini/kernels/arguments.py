@@ -6,6 +6,7 @@ their own. Here they all become plain ones. Not here: what a shape means (the fu
 
 import numpy as np
 
+from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
 COPY_UP_TO = 1 << 14            # numbers: copying fewer costs less than borrowing them
@@ -24,6 +25,27 @@ def as_plain(x, dtype):                                 # [...] -> dtype [...], 
     if x.flags.writeable:
         return x
     return x.copy() if x.size <= COPY_UP_TO else np.asarray(_Borrowed(x))
+
+
+@njit
+def clipped(x, most):                                   # int64 [T] -> [T], within 0..most, and the largest (0 for none)
+    """np.clip and max of a short array, in one call."""
+    out, largest = np.empty_like(x), 0
+    for t in range(len(x)):
+        out[t] = min(max(x[t], 0), most)
+        largest = max(largest, out[t])
+    return out, largest
+
+
+@njit
+def bounds(x):                                          # int64 [T, K] -> smallest, largest; 0, -1 for none
+    """min and max of a small array, in one call."""
+    low, high = 0, -1
+    for i, row in enumerate(x):
+        for j, value in enumerate(row):
+            low = value if i + j == 0 else min(low, value)
+            high = value if i + j == 0 else max(high, value)
+    return low, high
 
 
 def check_shape(name, array, *sizes, hint=""):

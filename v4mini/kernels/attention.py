@@ -7,7 +7,7 @@ Not here: projections and rotation (layers/attention.py).
 import numpy as np
 from numba import get_num_threads, prange
 
-from v4mini.kernels.arguments import as_floats, as_plain, check_shape
+from v4mini.kernels.arguments import as_floats, as_plain, bounds, check_shape, clipped
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, highest_of, sum_of, transpose
 from v4mini.shapes import Refused
@@ -53,13 +53,14 @@ def _far(T, hd, entries, picks, visible):               # what is beyond the win
     if picks is not None:
         picks = as_plain(picks, np.int64)
         check_shape("picks", picks, T, *picks.shape[1:2])
-        if picks.size and not (picks.min() >= -1 and picks.max() < N):
-            raise Refused(f"picks: expected -1 to {N - 1}, got {picks.min()} to {picks.max()}. Are they another layer's?")
+        low, high = bounds(picks)
+        if low < -1 or high >= N:
+            raise Refused(f"picks: expected -1 to {N - 1}, got {low} to {high}. Are they another layer's?")
         entries, picks = _decoded_picks(entries, picks)
         return entries, picks, np.zeros(T, np.int64)
-    visible = np.clip(np.asarray(visible, np.int64), 0, N)
     check_shape("visible", visible, T)
-    return as_floats(entries[: visible.max(initial=0)]), np.empty((T, 0), np.int64), visible
+    visible, most = clipped(as_plain(visible, np.int64), N)
+    return as_floats(entries[:most]), np.empty((T, 0), np.int64), visible
 
 
 def _decoded_picks(entries, picks):                     # a store gives the picked rows only

@@ -8,7 +8,7 @@ Not here: attention itself (attention.py).
 import numpy as np
 from numba import get_num_threads, prange
 
-from v4mini.kernels.arguments import as_floats, check_shape
+from v4mini.kernels.arguments import as_floats, as_plain, check_shape, clipped
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, transpose
 from v4mini.ops import index as numpy_index
@@ -35,9 +35,9 @@ def index_topk(q, keys, weights, visible, k):           # ..., [T] int, int -> [
     out = np.empty((T, k), np.int64)
     if not out.size:
         return out
-    q, weights, visible = as_floats(q), as_floats(weights), np.clip(np.asarray(visible, np.int64), 0, N)
+    q, weights, (visible, most) = as_floats(q), as_floats(weights), clipped(as_plain(visible, np.int64), N)
     has_nan = np.zeros(T, np.bool_)
-    found = [_candidates(q, part, start, weights, visible, k, has_nan) for start, part in _slices(keys, int(visible.max()))]
+    found = [_candidates(q, part, start, weights, visible, k, has_nan) for start, part in _slices(keys, most)]
     scores, entries, counts = found[0] if len(found) == 1 else (np.concatenate(parts, axis=1) for parts in zip(*found))
     _merge(scores, entries, counts, out)
     if has_nan.any():                                   # a score that is no number ranks below entries not yet visible: rare, so

@@ -24,6 +24,15 @@ def linear(x, weight):                                  # [..., in], Matrix [out
     return out
 
 
+def one_row(x, weight):                                 # [..., in] of one row, float32 [n, in] -> [..., n]
+    """The same for a single row and a weight that kernels take as it is: nothing is checked but the width."""
+    if x.shape[-1] != weight.shape[1]:
+        raise Refused(f"weight: expected rows of {x.shape[-1]} numbers, got {weight.shape[1]}. Is it from another config?")
+    out = np.empty((*x.shape[:-1], len(weight)), np.float32)
+    packed._dense_rows(weight, as_floats(x).reshape(-1), out.reshape(-1), 0, len(weight))
+    return out
+
+
 def grouped_linear(x, weight, groups):                  # [T, G * in], Matrix [G * out, in] -> [T, G * out]
     """Twin of ops.linear.grouped_linear; nothing is transposed or copied together."""
     T, rows, width = len(x), weight.shape[0] // groups, weight.shape[1]
