@@ -239,6 +239,21 @@ def test_checks_name_exercises_that_exist(path):
             assert name in all_exercises(), f"cell {number}: no exercise {name}"
 
 
+def test_whoever_follows_next_reads_every_lesson_once():
+    following = {}
+    for path in NOTEBOOKS:
+        links = re.findall(r"\*\*Next\*\* \[(\d\d): [^]]*\]\((\w+\.ipynb)\)", "".join(load(path)["cells"][-1]["source"]))
+        for number, name in links:
+            assert name.startswith(number), f"{path.name}: Next says {number} and leads to {name}"
+        following[path.name] = [name for _, name in links]
+    read, here = [], "00_start_here.ipynb"
+    while here not in read:                     # the last leads back to the first
+        read.append(here)
+        here = following[here][0]
+    assert here == read[0], f"Next leads back to {here}"
+    assert sorted(read) == [path.name for path in NOTEBOOKS]
+
+
 def test_the_course_stays_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS) <= COURSE_BYTES
 
