@@ -16,6 +16,7 @@ from v4mini.shapes import Refused
 from v4mini.weights.export import export
 
 BOUNDS = {"pruned": 1e-5}                               # a gate of six columns: BLAS may add in another order; else the same bits
+STREAMED = {"F32 copy": 1e-4}                           # BLAS reads these where they lie, and adds by how they are aligned
 COMPILED = 1e-4                                         # the other engine adds in another order
 
 
@@ -44,7 +45,7 @@ def test_a_layout_gives_the_released_logits(name, released, canonical, tmp_path)
         logits = loaded.logits(IDS)
         assert np.abs(logits - wanted).max() <= bound
         with open_streaming(tmp_path / "model", resident_bytes() + (1 << 30), backend=engine) as streamed:
-            np.testing.assert_array_equal(streamed.logits(IDS), logits)
+            assert np.abs(streamed.logits(IDS) - logits).max() <= STREAMED.get(name, 0)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -94,7 +95,7 @@ def test_layers_that_nobody_asks_for_stay_in_the_file(released, tmp_path):
     folder = tmp_path / "model"
     write(folder, released, fields())
     model = load(folder, backend="numpy", config=Config.load(folder).replace(n_layers=2, n_mtp_layers=0))
-    assert model.logits(IDS).shape == (8, 2048) and len(model.weights.layers) == 2 and model.weights.mtp is None
+    assert model.logits(IDS).shape == (len(IDS), 2048) and len(model.weights.layers) == 2 and model.weights.mtp is None
 
 
 # ---- slices of convert.py ----
