@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from accel.checks.cases import CASES
+from accel.cli.bench import times_of
 
 
 def run(*arguments, code=0):
@@ -15,7 +16,8 @@ def run(*arguments, code=0):
     return done
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "ranks", "evidence", "evidence add", "evidence show"])
+@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "ranks", "bench", "evidence", "evidence add",
+                                     "evidence show"])
 def test_every_command_has_help(command):
     assert "--help" in run(*command.split(), "--help").stdout
 
@@ -42,3 +44,16 @@ def test_targets_of_two_families_are_refused():
 def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "f.json").write_text("{}")
     assert "another form" in run("evidence", "add", str(tmp_path / "f.json"), code=2).stderr
+
+
+def test_bench_measures_the_torch_engine():
+    pytest.importorskip("torch")
+    said = json.loads(run("bench", "--alone", "--tokens", "40", "--tokens", "70", "--repeats", "1", "--json").stdout)
+    assert [(row["engine"], row["tokens"], row["failure"]) for row in said["results"]] == [("torch", 40, ""), ("torch", 70, "")]
+    assert said["ratios"] == [] and all(row["seconds"] > 0 and row["peak_bytes"] > 10**7 for row in said["results"])
+
+
+def test_bench_compares_where_both_finished():
+    rows = [{"engine": engine, "tokens": tokens, "seconds": seconds}
+            for engine, tokens, seconds in (("torch", 10, 2.0), ("hf", 10, 7.0), ("torch", 20, 3.0), ("hf", 20, None))]
+    assert times_of(rows) == {10: 3.5}
