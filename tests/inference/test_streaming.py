@@ -247,9 +247,9 @@ def test_a_pool_hears_of_a_layers_choice_before_its_experts_run():
 
 def test_rooms_keep_to_the_limit_and_every_byte_is_given_to_something():
     config = Config.flash().replace(n_layers=8, n_mtp_layers=0)
-    units = {(layer, e): SimpleNamespace(nbytes=13_377_536, key=(layer, e)) for layer in range(8) for e in range(256)}
-    units |= {f"m{i}": SimpleNamespace(nbytes=30_000_000, key=f"m{i}") for i in range(100)}
-    units |= {"head": SimpleNamespace(nbytes=1_059_061_760, key="head")}
+    units = {(layer, e): SimpleNamespace(joined={}, nbytes=13_377_536, key=(layer, e)) for layer in range(8) for e in range(256)}
+    units |= {f"m{i}": SimpleNamespace(joined={}, nbytes=30_000_000, key=f"m{i}") for i in range(100)}
+    units |= {"head": SimpleNamespace(joined={}, nbytes=1_059_061_760, key="head")}
     for limit in range(2 << 30, 40 << 30, 700 << 20):
         plan = plan_memory(config, units, limit, 150_000_000)
         for tokens in (1, 16, plan.chunk):
