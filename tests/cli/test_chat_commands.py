@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import v4mini as v4
 from v4mini.cli import main
 from v4mini.cli.chat_commands import questions
+from v4mini.machine import resident_bytes
 from v4mini.numerics.matrix import Matrix
 from v4mini.text.chat import encode_chat
 from v4mini.text.conversation_file import file_text, from_file
@@ -130,7 +131,8 @@ def test_wrong_tools_are_one_sentence(tmp_path):
 
 
 def test_a_chat_streams_a_model_that_is_larger_than_its_memory():
-    streamed, whole = (run("Hello\n", "--temperature", 0, *more) for more in (("--memory", "1GiB"), ()))
+    beside = resident_bytes() + (1 << 30)               # this process holds more than a chat of its own would
+    streamed, whole = (run("Hello\n", "--temperature", 0, *more) for more in (("--memory", beside), ()))
     assert streamed.stdout == whole.stdout and "[memory: peak" in streamed.stderr and "[memory" not in whole.stderr
     assert run("Hello\n", "--memory", "1").exit_code == 2
 
