@@ -68,7 +68,7 @@ DEFECTS = (
     Defect("half_gate", "a post gate without its factor two", NANO, "ops/mix.py",
            "post = np.float32(2) * sigmoid(", "post = sigmoid(", _MIX),
     Defect("unclamped", "a shared expert that is never cut", f"{GITHUB}/sgl-project/sglang/pull/23776", "layers/moe.py",
-           "w.shared_experts, config.swiglu_limit)", "w.shared_experts, 0)", _WHOLE),
+           "w.shared_experts, c.swiglu_limit)", "w.shared_experts, 0)", _WHOLE),
     Defect("leaking_bias", "a router's bias inside the weights", AETHER, "ops/route.py",
            "chosen = choose(affinities, bias, k)", "affinities = affinity(scores + bias); chosen = choose(affinities, 0, k)",
            "tests/ops/test_route.py"),
