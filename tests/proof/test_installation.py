@@ -54,9 +54,9 @@ def test_an_engine_that_cannot_compute_is_not_called_ok(monkeypatch, fault):
             raise RuntimeError("cannot cache function")
         return np.full_like(x, np.nan)
     monkeypatch.setattr("v4mini.kernels.backend.NumbaBackend.rms_norm", rms_norm)
-    words = {"raises": "missing: RuntimeError: cannot cache function", "nan": "missing: its numbers are not finite"}
+    words = {"raises": "missing: RuntimeError: cannot cache function", "nan": "missing: logits: expected finite numbers, got nan"}
     found = verdicts()
-    assert found["engine numba"] == words[fault] and found["engine numpy"] == "ok"
+    assert found["engine numba"].startswith(words[fault]) and found["engine numpy"] == "ok"
 
 
 def test_where_kernels_are_kept_is_told(tmp_path, monkeypatch):

@@ -103,7 +103,8 @@ def test_options_that_are_none_are_refused(receipt, options):
 
 
 def test_the_command_makes_one_and_checks_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("v4mini.proof.golden.verify_golden", lambda folder, backend: iter(VERDICTS))
+    monkeypatch.setattr("v4mini.proof.golden.verify_golden", lambda folder, backend: iter(VERDICTS[:2]))
+    monkeypatch.setattr("v4mini.proof.drafts.verify_drafts", lambda folder, backend: iter(VERDICTS[2:]))
 
     def run(*arguments):
         return CliRunner().invoke(main, ["verify", *map(str, arguments)])
