@@ -145,7 +145,7 @@ def test_in_a_terminal_thoughts_are_dim_and_ctrl_c_leaves_the_conversation_alive
 
     def until(wanted, pressing=b""):                    # input() misses a Ctrl-C in the instant after its prompt: press again
         nonlocal seen
-        press, deadline = time.monotonic(), time.monotonic() + 60
+        press, deadline = time.monotonic(), time.monotonic() + 300
         while wanted not in seen:
             assert time.monotonic() < deadline and process.poll() is None, seen[-2000:]
             if pressing and time.monotonic() >= press:
