@@ -8,6 +8,8 @@ number, slice and reshape:
     rows            formats(config, storage) says how the rows of a cache are stored
     the way out     host(x) makes a NumPy array of the engine's own: for logits, traces, files
 
+It may have a fifth, `whole`: parts of a layer that it takes in one call, with the same bits (layers/seams.py).
+
 Whoever overrides a method (Numba kernels, a device, a gradient tape) runs the same model. Arrays of float32 that come in and go
 out are the engine's own kind; here they are NumPy's. Integers (ids, positions, first, visible, rows of `take`) may come as NumPy
 arrays too, and picks and chosen experts are the engine's own again: only its operations look at them.

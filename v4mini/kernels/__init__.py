@@ -23,8 +23,8 @@ if "numba" not in sys.modules:
     told = os.environ.get("OMP_NUM_THREADS", "")
     os.environ.setdefault("NUMBA_NUM_THREADS", told if told.isdigit() and int(told) else str(cores()))
 
-# After a parallel loop, GNU OpenMP's threads wait by spinning, for milliseconds, on a core that others want: NumPy, PyTorch. Not at
-# all is too short: the next loop comes within microseconds, and waking a thread takes longer. So they spin 10,000 times, some
-# 0.05 milliseconds, then sleep. OpenMP reads this once, when the first kernel starts; who has set it knows better.
+# After a parallel loop, GNU OpenMP's threads wait by spinning, for milliseconds, on a core that others want: NumPy, PyTorch. Not
+# to wait at all is no better: the next loop comes within microseconds, and waking a thread takes longer. So they spin 10,000
+# times, some 0.05 milliseconds, then sleep. OpenMP reads this once, when the first kernel starts; who has set it knows better.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
