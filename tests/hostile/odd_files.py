@@ -6,8 +6,8 @@ Every file that v4mini reads, at every one of these; each must be refused unread
 import itertools
 import os
 import socket
-import stat
 
+from hostile.targets import make_device
 from hostile.typed import typed
 
 FULL = 200
@@ -85,10 +85,7 @@ def _put(path, kind, folder):
     if kind == "a pipe":
         os.mkfifo(path)
     elif kind == "a device":
-        try:
-            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5))      # /dev/zero
-        except OSError:
-            path.symlink_to("/dev/zero")
+        make_device(path, 5, "/dev/zero")
     elif kind == "a socket":
         here = os.open(folder, os.O_RDONLY)
         with socket.socket(socket.AF_UNIX) as one:

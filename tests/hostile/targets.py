@@ -84,10 +84,7 @@ def prepare(target, kind, base):        # -> path to write to, what must be ther
         for name, raw in STRANGERS.items():
             (path / name).write_bytes(raw)
     elif target == "a device":
-        try:
-            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 7))      # /dev/full
-        except OSError:
-            path.symlink_to("/dev/full")
+        make_device(path, 7, "/dev/full")
     elif target == "a pipe":
         os.mkfifo(path)
     elif target == "a link":
@@ -100,6 +97,14 @@ def prepare(target, kind, base):        # -> path to write to, what must be ther
         os.chmod(base / "locked", 0o555)
         path = base / "locked" / "target.png"
     return path
+
+
+def make_device(path, minor, twin):
+    """One of the kernel's memory devices under another name; without the right to make one, a link to the twin in /dev."""
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+    except OSError:
+        path.symlink_to(twin)
 
 
 def states(base):                       # -> {name: what it is}, contents too
