@@ -18,7 +18,7 @@ def measured(lengths, engines, repeats):                # -> [{"engine", "tokens
     rows = []
     for tokens in lengths:
         for engine in engines:
-            task = {"config": Config.bench().to_dict(), "engine": engine, "what": "prefill", "tokens": tokens, "repeats": repeats}
+            task = {"config": Config.bench().to_dict(), "what": "prefill", "tokens": tokens, "repeats": repeats}
             found, failure = run_worker(task, engine)
             found = found or {"seconds": None, "peak_bytes": None}
             rows.append({"engine": engine, "tokens": tokens, "seconds": found["seconds"], "peak_bytes": found["peak_bytes"],

@@ -97,11 +97,15 @@ class NumbaBackend(Backend):
         return experts.experts(x, chosen, weights, pool, limit, self.linear, self.bound(pool, pool))
 
     def bound(self, weights, pool):                     # -> experts.Bound, or None: their products go through `linear`
-        """How kernels take these experts; `weights` is what they are known by."""
+        """How kernels take these experts; `weights` is what they are known by. With the released rounding, quantised ones meet
+        rounded inputs, which `linear` makes.
+        """
+        if self.simulate and pool and pool[0].w1.is_quantised:
+            return None
         bound = self._bound.get(id(weights)) or experts.bind(pool)
         if bound is not None:
             self._bound[id(weights)] = bound
-        return bound if not self.simulate or bound is None or not bound.pool[0].w1.is_quantised else None
+        return bound
 
     def _rounded(self, x, weight):
         return blocks.round_activations(x) if self.simulate and weight.is_quantised else x

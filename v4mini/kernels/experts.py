@@ -87,10 +87,10 @@ def bind(pool):                                         # (Expert, ...) -> Bound
     if not blas.addresses()[0] or not isinstance(pool, tuple) or not pool:
         return None
     inter, dim = pool[0].w1.shape
-    weights = [[own.w1, own.w2, own.w3] for own in pool]
-    if not all(stays(weight, shape) for own in weights for weight, shape in zip(own, [(inter, dim), (dim, inter), (inter, dim)])):
+    shapes = (inter, dim), (dim, inter), (inter, dim)
+    if not all(stays(weight, shape) for own in pool for weight, shape in zip((own.w1, own.w2, own.w3), shapes)):
         return None
-    kept = [[as_floats(weight.dense()) for weight in own] for own in weights]
+    kept = [[as_floats(weight.dense()) for weight in (own.w1, own.w2, own.w3)] for own in pool]
     addresses = [[array.__array_interface__["data"][0] for array in own] for own in kept]
     return Bound(pool, kept, np.array(addresses, np.uint64), inter, 4 * inter * dim)
 
