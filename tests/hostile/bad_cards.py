@@ -11,7 +11,7 @@ def prepare(folder):                                    # -> bytes of a valid ca
     import numpy as np
 
     from v4mini import Config
-    from v4mini.inference.streaming_trace import RoutingTrace
+    from v4mini.inference.routing_trace import RoutingTrace
     from v4mini.lessons.places import data_folder
 
     card = json.loads((data_folder() / "mini" / "card.json").read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def bad_log(lines, rng, folder):
 
 
 def bad_trace(raw, rng, folder):
-    from v4mini.inference.streaming_trace import read_trace
+    from v4mini.inference.routing_trace import read_trace
 
     (folder / "trace").write_bytes(damaged_bytes(raw, rng))
     trace = read_trace(folder / "trace")

@@ -28,7 +28,7 @@ def readers():                          # {file: function of the folder}
     from v4mini import Config, Tokenizer, load
     from v4mini.bench import million
     from v4mini.inference.cache import Cache
-    from v4mini.inference.streaming_trace import read_trace
+    from v4mini.inference.routing_trace import read_trace
     from v4mini.training.card import read_card
     from v4mini.training.checkpoint import read_checkpoint
     from v4mini.training.loop import read_log

@@ -214,7 +214,7 @@ def run_until(line, action):                            # -> whether it was inte
         return local
 
     def trace(frame, event, _):
-        return local if frame.f_code.co_filename.endswith(("cache.py", "cache_room.py")) else None
+        return local if frame.f_code.co_filename.endswith(("cache.py", "cache_storage.py")) else None
     before = sys.gettrace()
     sys.settrace(trace)
     try:

@@ -15,7 +15,7 @@ from inference.fake import TOKENS, Fake
 from v4mini.config import Config
 from v4mini.inference.cache import Cache
 from v4mini.inference.cache_file import read_cache
-from v4mini.inference.cache_room import SavedRoom
+from v4mini.inference.cache_storage import SavedRoom
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
 from v4mini.weights.file import open_file, write_file

@@ -8,7 +8,7 @@ from weights.stored import IDS, LAYOUTS, MINI, REFUSED, fields, floats, read, wr
 
 from v4mini.config import Config
 from v4mini.inference.load import load
-from v4mini.inference.streaming import open_streaming
+from v4mini.inference.streaming.model import open_streaming
 from v4mini.inspection import inspect_checkpoint
 from v4mini.inspection.recognise import known_layouts
 from v4mini.machine import resident_bytes

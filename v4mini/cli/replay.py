@@ -1,4 +1,4 @@
-"""replay: what a cache of experts would have made of a recorded routing. Not here: the computing (planning/replay.py)."""
+"""replay: what a cache of experts would have made of a recorded routing. Not here: computing it (inference/streaming/)."""
 
 import json
 import re
@@ -32,20 +32,20 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
     --json gives one object: tokens, decoded, uses, experts_used, expert_bytes, dense_bytes, reuse_ceiling, rates in bytes a
     second, and laps: experts, bytes, policy, hit_rate, and of decoded tokens their hit rate, bytes read and seconds.
     """
-    from v4mini.inference.streaming_trace import read_trace
-    from v4mini.planning import replay as planning
+    from v4mini.inference.routing_trace import read_trace
+    from v4mini.inference.streaming import replay as simulation
 
     recorded = read_trace(trace)
     config, steps, decoding = recorded.config, recorded.steps(), recorded.decoding()
     used = [key for step in steps for key in step.keys]
     some = sorted({max(1, len(set(used)) // share) for share in (8, 4, 2)})
     facts = {"trace": str(trace), "tokens": len(recorded.ids), "decoded": len(decoding), "uses": len(used),
-             "experts_used": len(set(used)), "expert_bytes": planning.expert_bytes(config),
-             "dense_bytes": planning.dense_bytes(config), "reuse_ceiling": planning.reuse_ceiling(steps),
+             "experts_used": len(set(used)), "expert_bytes": simulation.expert_bytes(config),
+             "dense_bytes": simulation.dense_bytes(config), "reuse_ceiling": simulation.reuse_ceiling(steps),
              "disk_bytes_per_second": _disk_rate(disk), "memory_bytes_per_second": _memory_rate(memory_rate)}
-    machine = planning.Machine(facts["disk_bytes_per_second"], facts["memory_bytes_per_second"])
+    machine = simulation.Machine(facts["disk_bytes_per_second"], facts["memory_bytes_per_second"])
     places = [_places(text, facts["expert_bytes"]) for text in capacities] or some
-    laps = list(planning.laps(config, steps, decoding, places, POLICIES if policy == "all" else [policy], machine))
+    laps = list(simulation.laps(config, steps, decoding, places, POLICIES if policy == "all" else [policy], machine))
     click.echo(json.dumps({**facts, "laps": laps}, indent=1) if as_json else _replay_text(facts, laps))
 
 
@@ -76,7 +76,7 @@ def _places(text, expert_bytes):                        # "700x" or "9.6GB" -> h
 def _disk_rate(text):
     if not Path(text).exists():
         return _size("disk", text)
-    from v4mini.inference.streaming import disk_rate
+    from v4mini.inference.streaming.model import disk_rate
 
     return round(disk_rate(text))
 

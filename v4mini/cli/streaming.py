@@ -49,7 +49,7 @@ def streaming_options(command):
 def opened_model(path, backend, simulate, memory, policy):      # -> a context that gives the model
     """v4mini.load, or, where memory is limited, a streaming model that is closed at the end."""
     import v4mini as v4
-    from v4mini.inference.streaming import open_streaming
+    from v4mini.inference.streaming.model import open_streaming
 
     if memory is None:
         return nullcontext(v4.load(path, backend=backend, simulate=simulate))
@@ -62,7 +62,7 @@ def watched(model, trace_file, prompt):                 # gives the model to run
     if trace_file is None:
         yield model
         return
-    from v4mini.inference.streaming_trace import recorded
+    from v4mini.inference.routing_trace import recorded
 
     model, recorder = recorded(model)
     try:

@@ -8,7 +8,7 @@
 `length` alone says what is past: rows at and beyond it are scratch. A call writes there, and only its end moves `length`.
 So an interrupted call leaves no trace, going back is subtraction, and copies can share what both hold for past.
 
-Not here: what a layer does with it (layers/), how rows look (numerics/rows.py), where they lie (cache_room.py), sizes before
+Not here: what a layer does with it (layers/), how rows look (numerics/rows.py), where they lie (cache_storage.py), sizes before
 there is a cache (planning/memory.py).
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from v4mini.inference.cache_file import read_cache, write_cache
-from v4mini.inference.cache_room import MemoryRoom, SavedRoom, Store, file_rooms
+from v4mini.inference.cache_storage import MemoryRoom, SavedRoom, Store, file_rooms
 from v4mini.layers.sequences import Memory
 from v4mini.numerics.rows import formats
 from v4mini.planning.memory import RESERVE, check_storage

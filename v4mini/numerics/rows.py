@@ -7,7 +7,7 @@
 
 A format is what an engine says of its rows: width (numbers in a row), columns and file_dtype (items of a stored row, and their
 type in a file), and the methods of Float32. `codes` are stored rows, an array of the engine's own; slices of it can be assigned.
-Not here: which rows are kept (inference/cache.py), where they lie (inference/cache_room.py).
+Not here: which rows are kept (inference/cache.py), where they lie (inference/cache_storage.py).
 """
 
 import mmap

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from v4mini.backend import Backend
 from v4mini.inference.cached import CachedModel
 from v4mini.inference.generate import generate
-from v4mini.inference.streaming_trace import read_trace, recorded
-from v4mini.planning.replay import replay
+from v4mini.inference.routing_trace import read_trace, recorded
+from v4mini.inference.streaming.replay import replay
 from v4mini.shapes import Refused
 from v4mini.trace import Trace
 

@@ -2,7 +2,7 @@
 
 Reads bypass the system's page cache where the system allows that (O_DIRECT), so that what this process does not hold is held
 nowhere: a limit on its memory is then a limit indeed. Such reads want file offset, length and address to be multiples of a page.
-Not here: what is in memory at a time (streaming_pool.py), which tensors belong together (streaming_weights.py).
+Not here: what is in memory at a time (pool.py), which tensors belong together (weights.py).
 """
 
 import errno

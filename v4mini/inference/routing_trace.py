@@ -7,7 +7,7 @@
     ids, calls int64   [T], [C + 1]  the tokens in the order in which they ran; call c ran tokens calls[c] .. calls[c + 1] - 1
     about      JSON                  config, prompt length
 
-L counts the MTP block too, last. Watching changes no number. Not here: the cache that a trace is replayed through (planning/).
+L counts the MTP block too, last. Watching changes no number. Not here: replaying it (streaming/replay.py).
 """
 
 import copy
@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from v4mini.config import Config
+from v4mini.inference.streaming.replay import steps_of
 from v4mini.ops.route import affinity
-from v4mini.planning.replay import steps_of
 from v4mini.shapes import Refused
 from v4mini.trace import Trace
 from v4mini.untrusted import kind_of, parse_json
@@ -51,7 +51,7 @@ class RoutingTrace:
     scores: np.ndarray
     bias: np.ndarray
 
-    def steps(self):                                    # -> [Step], for planning.replay.replay
+    def steps(self):                                    # -> [Step], for streaming.replay.replay
         """What each layer asked for in each call."""
         used = []
         for start, stop in zip(self.calls, self.calls[1:]):

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from v4mini.config import Config
-from v4mini.planning.replay import Machine, dense_bytes, expert_bytes, laps, replay, reuse_ceiling, step_seconds, steps_of
+from v4mini.inference.streaming.replay import (
+    Machine,
+    dense_bytes,
+    expert_bytes,
+    laps,
+    replay,
+    reuse_ceiling,
+    step_seconds,
+    steps_of,
+)
 from v4mini.shapes import Refused
 
 CALLS = [{0: [3, 1, 3], 1: [2]}, {0: [1], 1: [2, 0]}, {0: [3]}]     # three calls; a layer's experts, some of them twice

@@ -7,7 +7,7 @@
     belady    the one whose next use is furthest off: the fewest misses there can be, for those who know the future
 
 Source: Belady, "A study of replacement algorithms for a virtual-storage computer" (1966).
-Not here: bytes and files (inference/streaming_pool.py), replaying a recorded text (replay.py).
+Not here: bytes and files (pool.py), replaying a recorded text (replay.py).
 """
 
 import heapq

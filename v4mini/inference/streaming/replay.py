@@ -1,13 +1,13 @@
 """Replay a recorded routing through a cache of experts: what would it have had to read, and how long would that take?
 
 A trace is steps: what one layer asks for at once, in one call of the model. A call is one token while decoding, a chunk of the
-prompt before. Not here: who goes when there is no room (eviction.py), recording (inference/streaming_trace.py).
+prompt before. Not here: who goes when there is no room (eviction.py), recording (inference/routing_trace.py).
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from v4mini.planning.eviction import Shelf
+from v4mini.inference.streaming.eviction import Shelf
 from v4mini.shapes import Refused
 from v4mini.weights.spec import tensors
 

@@ -1,14 +1,14 @@
 """Weights whose bytes come when an engine looks at them: the same tree of the same nouns, over a Pool.
 
 Vectors and small tables are read at once and kept. A matrix is a Matrix like any other to whoever computes with it; that its
-codes may be gone a moment later only the Pool knows. Not here: the Pool (streaming_pool.py), reading (streaming_read.py).
+codes may be gone a moment later only the Pool knows. Not here: the Pool (pool.py), reading (read.py).
 """
 
 import math
 
 import numpy as np
 
-from v4mini.inference.streaming_read import Tensor, lay_out
+from v4mini.inference.streaming.read import Tensor, lay_out
 from v4mini.numerics.matrix import FORMATS, Matrix, as_codes, as_scale
 from v4mini.shapes import Refused
 from v4mini.weights.file import DTYPES

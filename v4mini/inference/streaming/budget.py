@@ -1,7 +1,7 @@
 """Dividing a memory limit: what the process takes anyway, weights that every token needs, and the rest for experts.
 
 A byte of the former saves a byte of reading a token; a byte of expert saves its share of hits. So the former come first.
-Not here: keeping weights within their rooms (streaming_pool.py).
+Not here: keeping weights within their rooms (pool.py).
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Plan:
 
 
 def plan_memory(config, units, limit, process, chunk=None):     # -> Plan
-    """units: {key: Unit} of streaming_weights; process: bytes resident now. Refused if the limit is too small, saying for what.
+    """units: {key: Unit} of weights.py; process: bytes resident now. Refused if the limit is too small, saying for what.
 
     chunk: tokens of a prompt at once; by default CHUNK, or SMALL_CHUNK if that is too much.
     """

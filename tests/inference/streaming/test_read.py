@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v4mini.inference.streaming_read import PAGE, Buffer, Files, Place, Tensor, lay_out, read_rows
+from v4mini.inference.streaming.read import PAGE, Buffer, Files, Place, Tensor, lay_out, read_rows
 from v4mini.shapes import Refused
 
 SIZE = 5 * PAGE + 1234

@@ -15,20 +15,20 @@ from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.generate import generate
 from v4mini.inference.load import load
-from v4mini.inference.streaming import Prefetching, disk_rate, expert_keys, open_streaming, stream
-from v4mini.inference.streaming_plan import FEWEST, plan_memory, scratch_bytes
-from v4mini.inference.streaming_trace import recorded
-from v4mini.inference.streaming_weights import units_of
+from v4mini.inference.routing_trace import recorded
+from v4mini.inference.streaming.budget import FEWEST, plan_memory, scratch_bytes
+from v4mini.inference.streaming.model import Prefetching, disk_rate, expert_keys, open_streaming, stream
+from v4mini.inference.streaming.replay import replay
+from v4mini.inference.streaming.weights import units_of
 from v4mini.machine import resident_bytes
 from v4mini.numerics.matrix import Matrix
-from v4mini.planning.replay import replay
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
 from v4mini.weights.random import random_tensors
 from v4mini.weights.store import write_store
 from v4mini.weights.synth import synth
 
-BUNDLED = Path(__file__).parents[2] / "data" / "mini"
+BUNDLED = Path(__file__).parents[3] / "data" / "mini"
 # Flash's layers and formats at a hundredth of its width, with experts enough to crowd each other out
 FLASH_LIKE = Config.flash().replace(n_layers=5, dim=256, moe_inter_dim=128, n_heads=8, head_dim=96, rope_head_dim=32,
                                     q_lora_rank=128, o_groups=4, o_lora_rank=64, n_routed_experts=16, index_n_heads=4,
@@ -274,7 +274,7 @@ def test_too_little_memory_is_refused_with_the_sum_that_is_enough(folder):
 
 
 def test_when_the_process_grows_experts_give_way(folder, monkeypatch):
-    from v4mini.inference import streaming
+    from v4mini.inference.streaming import model as streaming
 
     with open_streaming(folder, resident_bytes() + (300 << 20), "numpy") as model:
         cache = model.new_cache()
@@ -293,7 +293,7 @@ SCRIPT = """
 import json, sys
 import numpy as np
 import v4mini as v4
-from v4mini.inference.streaming import open_streaming
+from v4mini.inference.streaming.model import open_streaming
 path, memory = sys.argv[1], int(sys.argv[2])
 model = open_streaming(path, memory, "numpy") if memory else v4.load(path, "numpy", keep=False)
 tokens = list(v4.generate(model, np.arange(40), 6, temperature=0))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v4mini.planning.eviction import HALF_LIFE, Shelf
-from v4mini.planning.replay import Step, replay
+from v4mini.inference.streaming.eviction import HALF_LIFE, Shelf
+from v4mini.inference.streaming.replay import Step, replay
 from v4mini.shapes import Refused
 
 SILBERSCHATZ = [7, 0, 1, 2, 0, 3, 0, 4, 2, 3, 0, 3, 2, 1, 2, 0, 1, 7, 0, 1]     # Operating System Concepts, chapter 10

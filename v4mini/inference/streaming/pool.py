@@ -4,7 +4,7 @@
                 its turn is furthest off. So most of the room keeps the same units, and the rest pass through what is left
     experts     equal places; a Shelf says who goes
 
-Not here: reading (streaming_read.py), what the units are (streaming_weights.py), dividing the memory (streaming_plan.py).
+Not here: reading (read.py), what the units are (weights.py), dividing the memory (budget.py).
 """
 
 import itertools
@@ -12,8 +12,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from v4mini.inference.streaming_read import Buffer, Files, read_rows
-from v4mini.planning.eviction import Shelf
+from v4mini.inference.streaming.eviction import Shelf
+from v4mini.inference.streaming.read import Buffer, Files, read_rows
 from v4mini.shapes import Refused
 
 READERS = 2                     # threads: while one waits for the disk the other asks for the next

@@ -4,7 +4,7 @@
     model.report()                  # hit rates, bytes read, seconds waited
 
 The numbers are, to the last bit, those of v4mini.load(path, keep=False) for prompts cut into the same chunks. Not here: what is
-held (streaming_pool.py), how the memory is divided (streaming_plan.py), the tree of weights (streaming_weights.py).
+held (pool.py), how the memory is divided (budget.py), the tree of weights (weights.py).
 """
 
 import time
@@ -15,16 +15,16 @@ import numpy as np
 from v4mini.engines import choose_backend
 from v4mini.inference.cached import CachedModel
 from v4mini.inference.load import load
-from v4mini.inference.streaming_plan import plan_memory
-from v4mini.inference.streaming_pool import READERS, Pool
-from v4mini.inference.streaming_read import Buffer, Files
-from v4mini.inference.streaming_weights import streamed, units_of
+from v4mini.inference.streaming.budget import plan_memory
+from v4mini.inference.streaming.pool import READERS, Pool
+from v4mini.inference.streaming.read import Buffer, Files
+from v4mini.inference.streaming.weights import streamed, units_of
 from v4mini.layers.sequences import Sequences
 from v4mini.machine import disk_read_bytes, resident_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
 
-POLICIES = {"lru": "lru", "known": "aged"}              # what users choose -> who goes, by planning.eviction
+POLICIES = {"lru": "lru", "known": "aged"}              # what users choose -> who goes, by eviction.py
 
 
 def open_streaming(path, memory, backend="auto", simulate=None, policy="known", config=None, chunk=None, direct=True,

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from v4mini.inference.streaming_pool import Pool
-from v4mini.inference.streaming_read import PAGE, Files, Tensor, lay_out
-from v4mini.planning.eviction import Shelf
+from v4mini.inference.streaming.eviction import Shelf
+from v4mini.inference.streaming.pool import Pool
+from v4mini.inference.streaming.read import PAGE, Files, Tensor, lay_out
 from v4mini.shapes import Refused
 
 EXPERTS = [(layer, number) for layer in range(3) for number in range(4)]
@@ -129,7 +129,7 @@ TestAnyUse = AnyUse.TestCase
 @pytest.mark.parametrize("places", [1, 2, 3, 5, 12])
 def test_reads_are_those_of_a_shelf_alone(pool, rng, readers, places):
     """Whether readers run ahead or not: lru reads what the bookkeeping without bytes says, however they are timed."""
-    from v4mini.planning.replay import replay, steps_of
+    from v4mini.inference.streaming.replay import replay, steps_of
 
     calls = [{layer: rng.permutation(4)[: rng.integers(1, 5)].tolist() for layer in range(3)} for _ in range(40)]
     steps, one, call = steps_of(calls), pool(10**9, places, readers=readers), None
