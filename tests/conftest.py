@@ -53,3 +53,11 @@ def mini(model_of):
     from v4mini.config import Config
 
     return model_of(Config.mini())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobody_s_progress(tmp_path_factory):
+    """Solved exercises of tests are not a reader's."""
+    import os
+
+    os.environ.setdefault("V4MINI_PROGRESS", str(tmp_path_factory.mktemp("progress") / "progress.jsonl"))

@@ -1,8 +1,4 @@
-"""Letters for array sizes, and one check that explains itself.
-
-    T  tokens now            H   heads            E  routed experts     M  residual streams
-    S  stored positions      hd  head size        K  chosen ones        V  vocabulary
-    D  model width           rd  rotated part     N  compressed entries
+"""Letters for array sizes (LETTERS), and one check that explains itself (expect).
 
 Not here: dtypes, devices, configs.
 """
@@ -10,6 +6,15 @@ Not here: dtypes, devices, configs.
 import warnings
 
 from v4mini.printable import printable
+
+LETTERS = {                 # as in "# [T, H, hd] -> [T, D]": meaning, and the field of a Config that holds it, if one does
+    "T": ("tokens now", ""), "S": ("positions stored", ""), "N": ("compressed entries", ""),
+    "V": ("vocabulary", "vocab_size"), "D": ("width of a stream", "dim"), "M": ("residual streams", "hc_mult"),
+    "L": ("layers", "n_layers"), "H": ("heads", "n_heads"), "hd": ("size of a head", "head_dim"),
+    "rd": ("rotated part of a head", "rope_head_dim"), "Hi": ("heads of the indexer", "index_n_heads"),
+    "di": ("size of an index head", "index_head_dim"), "E": ("routed experts", "n_routed_experts"),
+    "K": ("experts chosen for a token", "n_activated_experts"), "k": ("entries picked by the indexer", "index_topk"),
+}
 
 
 class Refused(ValueError):

@@ -3,6 +3,7 @@
     from v4mini import lessons
     lessons.check(my_rope, "ops.rope.rope")
     lessons.relative(ours, theirs) < 1e-5
+    lessons.glossary("sink"); lessons.sizes(); lessons.progress()
 
 Not here: the exercises themselves (exercises/, one file a lesson), running notebooks (__main__.py), pictures (viz/).
 """
@@ -12,6 +13,7 @@ from importlib import import_module
 _HOMES = {"check": "v4mini.lessons.desk", "hint": "v4mini.lessons.desk", "show": "v4mini.lessons.desk",
           "data_folder": "v4mini.lessons.places", "machine": "v4mini.lessons.readiness",
           "relative": "v4mini.lessons.compare",
+          "glossary": "v4mini.lessons.words", "sizes": "v4mini.lessons.words", "progress": "v4mini.lessons.solved",
           "verify_exercises": "v4mini.lessons.verify"}
 __all__ = list(_HOMES)
 

@@ -1,4 +1,4 @@
-"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | terms | museum].
+"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | heads | terms | progress | museum].
 
 Not here: what a reader calls (desk.py).
 """
@@ -92,6 +92,25 @@ def build(sources):
         target = notebook_folder() / f"{source.stem}.ipynb"
         save(to_notebook(source.read_text(encoding="utf-8"), f"l{source.stem[:2]}"), target)
         click.echo(target)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def heads(names):
+    """Write the head of each lesson (goals, what to read before, time, picture) as v4mini/lessons/course.py has it."""
+    from v4mini.lessons.head import put_head
+
+    for path in chosen(names):
+        click.echo(f"{path.name:<34}{'written' if put_head(path) else 'as it was'}")
+
+
+@main.command()
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), help="The folder of v4mini lab --work.")
+def progress(work):
+    """Print which exercises are solved, by lesson and grade, and the next one."""
+    from v4mini.lessons.solved import progress as show_progress
+
+    show_progress(work)
 
 
 @main.command()

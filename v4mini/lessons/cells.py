@@ -48,6 +48,10 @@ def tasks(path):            # -> [Task]
     return found
 
 
+def exercises_in(cell):                     # -> [names that a cell checks]
+    return [name for _, name in _checks(ast.parse(_python(cell["source"])))] if cell["cell_type"] == "code" else []
+
+
 def function_of(task, code):            # -> the function `my_...` that this code defines, or None
     """Run imports and functions from above, then the code. Whatever else the notebook computed is not there."""
     space = {"__name__": task.notebook}

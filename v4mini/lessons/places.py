@@ -29,6 +29,11 @@ def notebook_folder():                      # -> Path
     return data_folder().resolve().parent / "notebooks"
 
 
+def own_folder():                           # -> Path
+    """Where the reader works: this folder, if the lessons lie in it, as they do for a running notebook; else the course's own."""
+    return Path.cwd() if list(Path.cwd().glob("00_start_here.ipynb")) else notebook_folder()
+
+
 def notebooks(names=(), folder=None):       # -> [Path], in order
     """All lessons, or those whose file name begins with one of `names` (00, 09_the). Raises Refused for one that is none."""
     found = sorted((folder or notebook_folder()).glob("[0-9][0-9]_*.ipynb"))

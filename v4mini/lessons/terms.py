@@ -55,6 +55,10 @@ TERMS = tuple(Term(*row) for row in (
     ("config", "00", "the numbers that say how large a model is and how it is built"),
     ("weights", "00", "the numbers that training found and a file holds"),
 
+    ("token", "01", "a piece of text that has a number", ""),
+    ("special token", "01", "a number without text: who speaks, where a thought ends", ""),
+    ("code point", "01", "the number that Unicode gives to a letter or sign", ""),
+
     ("dot product", "02", "two rows multiplied number by number and summed: large if they point the same way"),
     ("root mean square", "02", "the size of a row: square, take the mean, take the root"),
     ("norm", "02", "brings every row to root mean square 1, then scales each column", r"\bnorms?\b|\bRMSNorm\b"),
@@ -71,6 +75,10 @@ TERMS = tuple(Term(*row) for row in (
     ("head", "03", "one of several queries that a token asks at once", r"(?<!your )\bheads?\b"),
     ("window", "03", "the last 128 rows, a token's own included"),
     ("ring buffer", "03", "slots written round and round, each new row over the oldest"),
+
+    ("MHA, MQA, GQA", "04", "attention with keys for each head, with one key for all, with one for each group", ""),
+    ("latent row", "04", "one short row a token, from which every head's keys and values can be made", ""),
+    ("MLA", "04", "multi-head latent attention: queries are changed instead of keys being unpacked", ""),
 
     ("entry", "05", "the one row that a full block of tokens leaves behind", r"\bentr(y|ies)\b"),
     ("channel", "05", "one of the numbers of a row; each pools with weights of its own"),
@@ -108,6 +116,14 @@ TERMS = tuple(Term(*row) for row in (
     ("prefill", "10", "reading a text into the cache", ""),
     ("decode", "10", "saying one new token after another", ""),
 
+    ("block scale", "11", "one number that a whole block of weights is multiplied with", ""),
+    ("nibble", "11", "half a byte: one FP4 code", ""),
+
+    ("roof", "12", "the best rate that a machine's reading and computing allow", ""),
+    ("BLAS", "12", "the library of matrix products that NumPy hands its products to", ""),
+    ("LLVM", "12", "the compiler that Numba hands loops to; it writes the processor's own language", ""),
+    ("AVX", "12", "instructions of a processor that work on 8 or 16 numbers at once", ""),
+
     ("loss", "13", "how badly the next token was foretold, in nats", ""),
     ("nat", "13", "a bit is 0.69 of it: surprise by the natural logarithm", ""),
     ("gradient", "13", "by how much the loss changes with each weight", ""),
@@ -123,6 +139,16 @@ TERMS = tuple(Term(*row) for row in (
     ("divergence", "14", "how surprised one distribution is by another (Kullback-Leibler)", ""),
     ("unevenness", "14", "how much one text crowds onto few experts; 1 if not at all", ""),
     ("teacher", "14", "the attention that an indexer learns to foretell", ""),
+
+    ("draft", "15", "a guessed next token that the model judges in its next pass", ""),
+    ("MTP block", "15", "one more layer, trained to guess the token after the next", ""),
+
+    ("roofline", "16", "the bound of a machine drawn over FLOPs a byte: a slope, then a flat top", ""),
+    ("utilisation", "17", "the share of its hours in which a machine has work", ""),
+
+    ("shard", "22", "one of the files that a checkpoint is cut into", ""),
+    ("header", "22", "the table of contents at the beginning of a shard", ""),
+    ("DSpark", "23", "three blocks that draft five tokens at once and say how sure they are", ""),
 ))
 
 

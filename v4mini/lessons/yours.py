@@ -15,7 +15,7 @@ import numpy as np
 from v4mini.backend import OPERATIONS, Backend
 from v4mini.lessons.cells import function_of, tasks
 from v4mini.lessons.compare import relative
-from v4mini.lessons.places import notebooks
+from v4mini.lessons.places import notebooks, own_folder
 from v4mini.lessons.registry import find
 from v4mini.lessons.verdict import judge
 from v4mini.ops import index
@@ -33,12 +33,14 @@ BOUND = 1e-4                    # a share: float32 in another order
 
 
 def solved(folder=None):        # -> {exercise: function}, those that pass their check
-    """The functions that stand in the notebooks of `folder` (the course's own), each in the cell of its exercise.
+    """The functions that stand in the notebooks of `folder`, each in the cell of its exercise.
+
+    folder: by default the one a notebook runs in, if it holds the course (v4mini lab --work), else the course's own.
 
     Runs the imports and functions of those notebooks, nothing else. A cell that cannot be run counts as not solved.
     """
     first = {}
-    for path in notebooks(["02", "03", "05", "06", "07", "08"], folder):
+    for path in notebooks(["02", "03", "05", "06", "07", "08"], folder or own_folder()):
         for task in tasks(path):
             first.setdefault(task.exercise, task)
     found = {name: _function(first[name]) for name in PARTS if name in first}
