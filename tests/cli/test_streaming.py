@@ -75,9 +75,9 @@ def test_a_trace_is_written_and_replayed(folder, tmp_path):
         assert result.returncode == 0, result.stderr
         facts = json.loads(run("replay", tmp_path / "run.trace", "--capacity", "3x", "--capacity", "1MB", "--json").output)
         assert facts["tokens"] == 10 and facts["decoded"] == 5 and facts["expert_bytes"] == 52_224
-        assert [lap["experts"] for lap in facts["laps"]] == [3] * 5 + [19] * 5
-        best = {lap["experts"]: lap["misses"] for lap in facts["laps"] if lap["policy"] == "belady"}
-        assert all(best[lap["experts"]] <= lap["misses"] <= lap["uses"] == facts["uses"] for lap in facts["laps"])
+        assert [row["experts"] for row in facts["results"]] == [3] * 5 + [19] * 5
+        best = {row["experts"]: row["misses"] for row in facts["results"] if row["policy"] == "belady"}
+        assert all(best[row["experts"]] <= row["misses"] <= row["uses"] == facts["uses"] for row in facts["results"])
     table = run("replay", tmp_path / "run.trace", "--policy", "belady", "--disk", folder, "--memory-rate", "5e0GB").output
     assert table.startswith("v4mini: memory-rate: expected a size")
     table = run("replay", tmp_path / "run.trace", "--policy", "belady", "--disk", folder, "--memory-rate", "5GB/s")

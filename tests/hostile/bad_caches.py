@@ -44,7 +44,7 @@ def case(state, rng, folder):
     if which < 0.35:
         return "undamaged after all" if bad == good else "WRONG a damaged file was believed"
     cache.copy()
-    cache.rewind(min(2, cache.rewindable))
+    cache.rewind(min(2, cache.max_rewind))
     before = cache.length
     logits = model.prefill([5, 7, 11], cache)
     if cache.length != before + 3 or not np.isfinite(logits).all():

@@ -48,7 +48,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), tokens=st.integers(1, 9))
     def rewind(self, number, tokens):
         cache, held = self.pick(number)
-        if tokens > cache.rewindable:
+        if tokens > cache.max_rewind:
             with pytest.raises(Refused, match="rewind: expected 0 to"):
                 cache.rewind(tokens)
         else:
@@ -101,7 +101,7 @@ def test_rewound_by_any_number_at_any_length(rng):
     fake, text, wrong, cache = Fake(SMALL), tokens_of(rng, 60), tokens_of(rng, 20), Cache(SMALL)
     for length in range(1, len(text)):
         fake.feed(cache, text[:length])
-        for back in range(1, cache.rewindable + 1):
+        for back in range(1, cache.max_rewind + 1):
             twin = cache.copy()
             twin.rewind(back)
             fake.feed(twin, text[: length - back] + wrong[:1])
@@ -161,9 +161,9 @@ def test_a_rewind_goes_no_further_than_the_reserve(rng):
         with pytest.raises(Refused, match="rewind: expected 0 to 1 tokens, got .* reserve=3"):
             cache.rewind(asked)
     cache.rewind(1)
-    assert cache.rewindable == 0 and cache.length == 47
+    assert cache.max_rewind == 0 and cache.length == 47
     fake.feed(cache, text[:49])
-    assert cache.rewindable == 2
+    assert cache.max_rewind == 2
 
 
 def test_a_short_text_can_be_taken_back_whole(rng):
@@ -296,7 +296,7 @@ def test_a_copy_touches_the_rows_in_use_alone(tiny, monkeypatch):
     monkeypatch.setattr(np, "empty", lambda shape, dtype=np.float64: np.full(shape, 7, dtype))
     twin = cache.copy()
     monkeypatch.undo()
-    assert all((ending.codes == 7).all(axis=1).sum() >= len(ending.codes) - 20 for ending in twin._past.endings.values())
+    assert all((rows.codes == 7).all(axis=1).sum() >= len(rows.codes) - 20 for rows in twin._state.sliding.values())
     assert np.array_equal(tiny.step(3, twin), tiny.step(3, cache))
 
 
@@ -312,5 +312,5 @@ def test_a_window_or_a_reserve_of_millions_takes_room_only_as_the_text_grows(tin
         small.save(tmp_path / f"{stop}")
         small = tiny.load_cache(tmp_path / f"{stop}")
         for cache in (usual, small):
-            cache.rewind(min(back, cache.rewindable))
+            cache.rewind(min(back, cache.max_rewind))
     np.testing.assert_array_equal(tiny.step(5, small.copy()), tiny.step(5, usual))

@@ -15,7 +15,7 @@ from inference.fake import TOKENS, Fake
 from v4mini.config import Config
 from v4mini.inference.cache import Cache
 from v4mini.inference.cache_file import read_cache
-from v4mini.inference.cache_storage import SavedRoom
+from v4mini.inference.cache_storage import SavedStorage
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
 from v4mini.weights.file import open_file, write_file
@@ -39,11 +39,11 @@ def test_saved_and_loaded_goes_on_the_same(rng, tmp_path, storage, tokens, mappe
     cache.rewind(min(tokens, 1))
     cache.save(tmp_path / "saved")
     again = Cache.load(tmp_path / "saved", SMALL, mapped)
-    assert all(isinstance(stores[0].room, SavedRoom) == mapped for stores in again._stores.values())
-    assert (again.length, again.rewindable, again.nbytes, again.storage, again.reserve, again.layers) == (
-        cache.length, cache.rewindable, cache.nbytes, cache.storage, cache.reserve, cache.layers)
+    assert all(isinstance(stores[0].storage, SavedStorage) == mapped for stores in again._stores.values())
+    assert (again.length, again.max_rewind, again.nbytes, again.storage, again.reserve, again.layers) == (
+        cache.length, cache.max_rewind, cache.nbytes, cache.storage, cache.reserve, cache.layers)
     for each in (again, cache):
-        each.rewind(each.rewindable)
+        each.rewind(each.max_rewind)
         fake.feed(each, text[: each.length] + [1, 2, 3])
         fake.feed(each, text[: each.length - 3] + [1, 2, 3] + [4, 5, 6] * 30)
 
@@ -180,7 +180,7 @@ for number in itertools.count(1):
     cache.extend(0, "entries", np.full((2000, config.head_dim), number, np.float32))
     cache.commit(8000)
     cache._growing = {(0, "entries"): cache._growing[0, "entries"]}
-    cache._endings = {}
+    cache._sliding = {}
     cache.save(sys.argv[1])
     sys.stdout.write(".")
     sys.stdout.flush()

@@ -198,7 +198,7 @@ def test_ctrl_c_at_any_operation_leaves_the_cache_as_it_was(rng, new):
         try:
             got, interrupted = model.prefill(more, cache), False
         except KeyboardInterrupt:
-            assert (cache.length, cache.rewindable) == (40, 8)
+            assert (cache.length, cache.max_rewind) == (40, 8)
         finally:
             Interrupting.countdown = float("inf")
     assert operations > 100

@@ -133,9 +133,9 @@ def test_rows_of_a_cache_are_told_apart_from_weights(tensors, engine, key):
     cache = model.new_cache()
     model.prefill(IDS, cache)
     if key[1] == "window":
-        cache._past.endings[key].codes[:] = np.nan
+        cache._state.sliding[key].codes[:] = np.nan
     else:
-        cache._stores[key][-1].room.codes[:] = np.nan
+        cache._stores[key][-1].storage.codes[:] = np.nan
     with pytest.raises(Refused, match=f"layer {key[0]}: attend was given rows of an earlier pass"):
         model.step(3, cache)
     assert cache.length == len(IDS)

@@ -38,7 +38,7 @@ def test_predicted_is_counted(config, storage, reserve, data):
     cache, fake, text = Cache(config, storage, reserve), Fake(config, storage), np.arange(300) % 7
     while cache.length < tokens:
         fake.feed(cache, text[: min(tokens, cache.length + data.draw(st.integers(1, 200), label="chunk"))])
-    cache.rewind(data.draw(st.integers(0, cache.rewindable), label="rewind"))
+    cache.rewind(data.draw(st.integers(0, cache.max_rewind), label="rewind"))
     assert cache.breakdown() == cache_breakdown(config, cache.length, storage, reserve)
     assert cache.nbytes == cache_bytes(config, cache.length, storage, reserve)
 

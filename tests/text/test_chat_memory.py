@@ -24,24 +24,24 @@ END = TOKENIZER.special[END_THINK]
 class FakeCache:
     """Holds its tokens, so that a test can read what a model would remember."""
 
-    def __init__(self, tokens=(), rewindable=0, reserve=4):
-        self.tokens, self.rewindable, self.reserve = list(tokens), rewindable, reserve
+    def __init__(self, tokens=(), max_rewind=0, reserve=4):
+        self.tokens, self.max_rewind, self.reserve = list(tokens), max_rewind, reserve
 
     @property
     def length(self):
         return len(self.tokens)
 
     def rewind(self, count):
-        if not 0 <= count <= self.rewindable:
-            raise Refused(f"rewind: expected at most {self.rewindable}, got {count}")
-        self.tokens, self.rewindable = self.tokens[: self.length - count], self.rewindable - count
+        if not 0 <= count <= self.max_rewind:
+            raise Refused(f"rewind: expected at most {self.max_rewind}, got {count}")
+        self.tokens, self.max_rewind = self.tokens[: self.length - count], self.max_rewind - count
 
     def copy(self):
-        return FakeCache(self.tokens, self.rewindable, self.reserve)
+        return FakeCache(self.tokens, self.max_rewind, self.reserve)
 
     def add(self, tokens):
         self.tokens += tokens
-        self.rewindable = min(self.reserve, self.rewindable + len(tokens))
+        self.max_rewind = min(self.reserve, self.max_rewind + len(tokens))
 
 
 class FakeModel:

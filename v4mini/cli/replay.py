@@ -30,7 +30,7 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
     TRACE comes from generate --trace. belady knows the future: no policy can read less.
 
     --json gives one object: tokens, decoded, uses, experts_used, expert_bytes, dense_bytes, reuse_ceiling, rates in bytes a
-    second, and laps: experts, bytes, policy, hit_rate, and of decoded tokens their hit rate, bytes read and seconds.
+    second, and results: experts, bytes, policy, hit_rate, and of decoded tokens their hit rate, bytes read and seconds.
     """
     from v4mini.inference.routing_trace import read_trace
     from v4mini.inference.streaming import replay as simulation
@@ -45,17 +45,17 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
              "disk_bytes_per_second": _disk_rate(disk), "memory_bytes_per_second": _memory_rate(memory_rate)}
     machine = simulation.Machine(facts["disk_bytes_per_second"], facts["memory_bytes_per_second"])
     places = [_places(text, facts["expert_bytes"]) for text in capacities] or some
-    laps = list(simulation.laps(config, steps, decoding, places, POLICIES if policy == "all" else [policy], machine))
-    click.echo(json.dumps({**facts, "laps": laps}, indent=1) if as_json else _replay_text(facts, laps))
+    results = list(simulation.compare(config, steps, decoding, places, POLICIES if policy == "all" else [policy], machine))
+    click.echo(json.dumps({**facts, "results": results}, indent=1) if as_json else _replay_text(facts, results))
 
 
-def _replay_text(facts, laps):
+def _replay_text(facts, results):
     header = ["experts", "capacity", "policy", "hits", "decoding", "read a token",
               "s/token, reads not overlapped", "s/token, reads overlapped"]
-    rows = [[lap["experts"], human_bytes(lap["bytes"]), lap["policy"], f"{lap['hit_rate']:.1%}",
-             *(["", "", None, None] if lap["decoding_hit_rate"] is None else
-               [f"{lap['decoding_hit_rate']:.1%}", human_bytes(lap["decoding_read_bytes"]), lap["seconds_one_after_other"],
-                lap["seconds_overlapped"]])] for lap in laps]
+    rows = [[row["experts"], human_bytes(row["bytes"]), row["policy"], f"{row['hit_rate']:.1%}",
+             *(["", "", None, None] if row["decoding_hit_rate"] is None else
+               [f"{row['decoding_hit_rate']:.1%}", human_bytes(row["decoding_read_bytes"]), row["seconds_one_after_other"],
+                row["seconds_overlapped"]])] for row in results]
     size, disk, memory = (human_bytes(facts[name])
                           for name in ("expert_bytes", "disk_bytes_per_second", "memory_bytes_per_second"))
     return (f"{facts['tokens']:,} tokens, {facts['decoded']:,} of them decoded one by one; {facts['uses']:,} uses of "

@@ -84,7 +84,7 @@ def streaming_text(report):                             # -> lines
     hits = "" if report["hit_rate"] is None else f" of {uses:,}, {report['hit_rate']:.1%} hits"
     disk = "" if report["from_disk_bytes"] is None else f", {human_bytes(report['from_disk_bytes'])} of it from the disk"
     return (f"[memory: peak {human_bytes(report['peak_resident_bytes'])} of {human_bytes(report['limit'])}; "
-            f"{report['expert_places']:,} places for experts of {human_bytes(report['expert_bytes'])}]\n"
-            f"[experts: {report['expert_reads']:,} read{hits}; {human_bytes(read['experts'])}, other weights "
-            f"{human_bytes(read['others'])}]\n"
+            f"{report['expert_slots']:,} slots for experts of {human_bytes(report['expert_bytes'])}]\n"
+            f"[experts: {report['expert_reads']:,} read{hits}; {human_bytes(read['experts'])}, dense weights "
+            f"{human_bytes(read['dense'])}]\n"
             f"[read {human_bytes(sum(read.values()))}{disk}; stalled {report['waited_seconds']:.1f} s]")

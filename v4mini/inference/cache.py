@@ -5,8 +5,9 @@
     entries      one row per 4 (CSA) or 128 (HCA) tokens            grows
     index_keys   one row per 4 tokens (CSA)                         grows
 
-`length` alone says what is past: rows at and beyond it are scratch. A call writes there, and only its end moves `length`.
-So an interrupted call leaves no trace, going back is subtraction, and copies can share what both hold for past.
+Rows below `length` are committed; rows from `length` on belong to the running call and may be overwritten. Only the end of a
+call moves `length`.
+So an interrupted call leaves no trace, going back is subtraction, and copies can share the rows that both have committed.
 
 Not here: what a layer does with it (layers/), how rows look (numerics/rows.py), where they lie (cache_storage.py), sizes before
 there is a cache (planning/memory.py).
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from v4mini.inference.cache_file import read_cache, write_cache
-from v4mini.inference.cache_storage import MemoryRoom, SavedRoom, Store, file_rooms
+from v4mini.inference.cache_storage import MemoryStorage, SavedStorage, Store, file_storages
 from v4mini.layers.sequences import Memory
 from v4mini.numerics.rows import formats
 from v4mini.planning.memory import RESERVE, check_storage
@@ -42,15 +43,15 @@ class Cache(Memory):
         check_storage(storage, reserve)
         self.config, self.storage, self.reserve = config, storage, reserve
         self.layers = tuple(range(config.n_layers) if layers is None else layers)
-        self._endings, self._growing = _parts(config, self.layers, formats(config, storage))
-        self._owner, self._scratch, rooms = object(), None, {}          # the owner: who may add to a store
+        self._sliding, self._growing = _parts(config, self.layers, formats(config, storage))
+        self._owner, self._scratch, storages = object(), None, {}       # the owner: who may add to a store
         if path is not None:
             self._must_lie_on_host("path")
             most = {key: (part.format, config.max_seq_len // part.ratio) for key, part in self._growing.items()}
-            self._scratch, rooms = file_rooms(path, most)
-        self._stores = {key: (Store(rooms.get(key) or MemoryRoom(part.format), 0, self._owner),)
+            self._scratch, storages = file_storages(path, most)
+        self._stores = {key: (Store(storages.get(key) or MemoryStorage(part.format), 0, self._owner),)
                         for key, part in self._growing.items()}
-        self._past = _Past(0, 0, {key: _Ending(part.empty(reserve), 0) for key, part in self._endings.items()}, {})
+        self._state = _State(0, 0, {key: _SlidingRows(part.empty(reserve), 0) for key, part in self._sliding.items()}, {})
 
     def __repr__(self):
         return f"Cache of {self.length:,} tokens, {self.nbytes:,} bytes ({self.storage})"
@@ -61,9 +62,9 @@ class Cache(Memory):
         return self._open().length
 
     @property
-    def rewindable(self):
+    def max_rewind(self):
         """Tokens that `rewind` can take back now: up to `reserve`."""
-        return self._open().rewindable
+        return self._open().max_rewind
 
     @property
     def nbytes(self):
@@ -71,11 +72,11 @@ class Cache(Memory):
         return sum(self.breakdown().values())
 
     def breakdown(self):                                # -> {kind: bytes}, kinds as in planning.memory.cache_breakdown
-        past, kinds = self._open(), dict.fromkeys(("window", "csa", "index_keys", "hca", "unfinished"), 0)
-        for (_, name), ending in past.endings.items():
-            kinds["window" if name == "window" else "unfinished"] += ending.codes.nbytes
+        state, kinds = self._open(), dict.fromkeys(("window", "csa", "index_keys", "hca", "unfinished"), 0)
+        for (_, name), rows in state.sliding.items():
+            kinds["window" if name == "window" else "unfinished"] += rows.codes.nbytes
         for (layer, name), part in self._growing.items():
-            pieces = self._pieces((layer, name), past.length // part.ratio)
+            pieces = self._pieces((layer, name), state.length // part.ratio)
             kinds["index_keys" if name == "index_keys" else self.config.layer_kind(layer)] += sum(p.nbytes for p in pieces)
         return kinds
 
@@ -88,26 +89,26 @@ class Cache(Memory):
 
     def commit(self, tokens):
         """The running call is done: what it added is past now. One assignment, so it happens or it does not."""
-        past = self._open()
-        self._past = _Past(past.length + tokens, min(self.reserve, past.rewindable + tokens),
-                           {**past.endings, **past.staged}, {})
+        state = self._open()
+        self._state = _State(state.length + tokens, min(self.reserve, state.max_rewind + tokens),
+                           {**state.sliding, **state.pending}, {})
 
     def abandon(self):
         """The running call was interrupted: forget what it added."""
-        self._open().staged.clear()
+        self._open().pending.clear()
 
     # ---- what users call ----
 
     def rewind(self, tokens):
         """Take the last tokens back, as if they had never been there: going on gives the same bits.
 
-        Refused beyond `rewindable`: older rows of the window are gone.
+        Refused beyond `max_rewind`: older rows of the window are gone.
         """
-        past = self._open()
-        if not isinstance(tokens, int | np.integer) or not 0 <= tokens <= past.rewindable:
-            raise Refused(f"rewind: expected 0 to {past.rewindable} tokens, got {tokens!r}. The cache holds {past.length:,}, "
+        state = self._open()
+        if not isinstance(tokens, int | np.integer) or not 0 <= tokens <= state.max_rewind:
+            raise Refused(f"rewind: expected 0 to {state.max_rewind} tokens, got {tokens!r}. The cache holds {state.length:,}, "
                           f"with reserve={self.reserve}; to go back further, make that larger or keep a copy().")
-        self._past = past._replace(length=past.length - int(tokens), rewindable=past.rewindable - int(tokens), staged={})
+        self._state = state._replace(length=state.length - int(tokens), max_rewind=state.max_rewind - int(tokens), pending={})
 
     def copy(self):                                     # -> Cache
         """A second cache with the same past; both go on independently, so one long text can be asked many questions.
@@ -115,27 +116,27 @@ class Cache(Memory):
         Only the fixed parts are copied. Growing rows are shared: the first cache goes on adding where it did, the copy adds
         to rows of its own, in memory, even if the first one's lie in a file.
         """
-        past, twin = self._open(), object.__new__(Cache)
+        state, twin = self._open(), object.__new__(Cache)
         twin.config, twin.storage, twin.reserve, twin.layers = self.config, self.storage, self.reserve, self.layers
-        twin._endings, twin._growing, twin._owner, twin._scratch = self._endings, self._growing, object(), None
+        twin._sliding, twin._growing, twin._owner, twin._scratch = self._sliding, self._growing, object(), None
         for key, part in self._growing.items():
             newest = self._stores[key][-1]
-            newest.floor = max(newest.floor, past.length // part.ratio)
+            newest.floor = max(newest.floor, state.length // part.ratio)
         twin._stores = dict(self._stores)
-        twin._past = past._replace(endings={key: self._copied(key) for key in past.endings}, staged={})
+        twin._state = state._replace(sliding={key: self._copied(key) for key in state.sliding}, pending={})
         return twin
 
     def save(self, path, progress=None):
         """Write all of it to a safetensors file with a checksum, complete or not at all. progress(bytes so far) may watch."""
-        past, tensors = self._open(), {}
-        for (layer, name), part in self._endings.items():
-            codes, first = past.endings[layer, name]
-            live = codes[part.first(past.length - past.rewindable) - first: past.length - first]
+        state, tensors = self._open(), {}
+        for (layer, name), part in self._sliding.items():
+            codes, first = state.sliding[layer, name]
+            live = codes[part.first(state.length - state.max_rewind) - first: state.length - first]
             tensors[f"layers.{layer}.{name}"] = part.format, [part.format.to_host(live)]
         for (layer, name), part in self._growing.items():
-            pieces = self._pieces((layer, name), past.length // part.ratio)
+            pieces = self._pieces((layer, name), state.length // part.ratio)
             tensors[f"layers.{layer}.{name}"] = part.format, [part.format.to_host(piece) for piece in pieces]
-        numbers = {"reserve": self.reserve, "length": past.length, "rewindable": past.rewindable}
+        numbers = {"reserve": self.reserve, "length": state.length, "rewindable": state.max_rewind}
         write_cache(path, self.config, self.storage, self.layers, numbers, tensors, progress)
 
     @classmethod
@@ -149,26 +150,26 @@ class Cache(Memory):
         cache = cls(config, saved.storage, saved.reserve, layers=saved.layers, formats=formats)
         if mapped:
             cache._must_lie_on_host("mapped=True")
-        length, rewindable = saved.length, saved.rewindable
-        endings = {}
-        for (layer, name), part in cache._endings.items():
-            first = part.first(length - rewindable)
+        length, max_rewind = saved.length, saved.max_rewind
+        sliding = {}
+        for (layer, name), part in cache._sliding.items():
+            first = part.first(length - max_rewind)
             codes = part.empty(cache.reserve, at_least=length - first)
             stored = saved.tensor(f"layers.{layer}.{name}", part.format, length - first)
             codes[: length - first] = part.format.from_host(stored)
-            endings[layer, name] = _Ending(codes, first)
+            sliding[layer, name] = _SlidingRows(codes, first)
         for (layer, name), part in cache._growing.items():
             codes = saved.tensor(f"layers.{layer}.{name}", part.format, length // part.ratio)
             if mapped:
-                cache._stores[layer, name] = (Store(SavedRoom(codes), 0, None),)
+                cache._stores[layer, name] = (Store(SavedStorage(codes), 0, None),)
             else:
                 cache._stores[layer, name][0].write(0, part.format.from_host(codes))
-        cache._past = _Past(length, rewindable, endings, {})
+        cache._state = _State(length, max_rewind, sliding, {})
         return cache
 
     def close(self):
         """Let go of everything, the scratch file too. Copies keep what they share; this cache cannot be used any more."""
-        self._past, self._stores = None, {}
+        self._state, self._stores = None, {}
         if self._scratch is not None:
             self._scratch.close()
 
@@ -185,28 +186,29 @@ class Cache(Memory):
             raise Refused(f"cache: expected rows in main memory for {wish}, got rows on this engine's device. Leave it out.")
 
     def _open(self):
-        if self._past is None:
+        if self._state is None:
             raise Refused("cache: it was closed. Make a new one with new_cache(), or load_cache() one that was saved.")
-        return self._past
+        return self._state
 
-    def _copied(self, key):                             # -> _Ending: the rows in use alone; a reserve may be far more
-        past, part = self._past, self._endings[key]
-        codes, first = past.endings[key]
-        live = slice(part.first(past.length - past.rewindable) - first, past.length - first)
+    def _copied(self, key):                             # -> _SlidingRows: the rows in use alone; a reserve may be far more
+        state, part = self._state, self._sliding[key]
+        codes, first = state.sliding[key]
+        live = slice(part.first(state.length - state.max_rewind) - first, state.length - first)
         twin = part.format.empty(len(codes))
         twin[live] = codes[live]
-        return _Ending(twin, first)
+        return _SlidingRows(twin, first)
 
     def _slide(self, key, rows):                        # the last rows before this call, and the new ones
-        part, past = self._endings[key], self._open()
-        (codes, first), length, stop = past.endings[key], past.length, past.length + len(rows)
+        part, state = self._sliding[key], self._open()
+        (codes, first), length, stop = state.sliding[key], state.length, state.length + len(rows)
         if stop - first > len(codes):                   # at the end of the array: on to a fresh one
-            oldest = part.first(length - past.rewindable)
+            oldest = part.first(length - state.max_rewind)
             live = codes[oldest - first: length - first]
             codes, first = part.empty(self.reserve, at_least=stop - oldest), oldest
             codes[: len(live)] = live
         codes[length - first: stop - first] = part.format.encode(rows)
-        past.staged[key] = part.cut(_Ending(codes, first), stop, min(self.reserve, past.rewindable + len(rows)), self.reserve)
+        max_rewind = min(self.reserve, state.max_rewind + len(rows))
+        state.pending[key] = part.cut(_SlidingRows(codes, first), stop, max_rewind, self.reserve)
         return part.format.decode(codes[part.first(length) - first: stop - first])
 
     def _grow(self, key, rows):                         # all rows so far, the new ones too
@@ -220,7 +222,7 @@ class Cache(Memory):
         stores = self._stores[key]
         if stores[-1].owner is not self._owner or count < stores[-1].floor:         # a copy's past lies there
             older = [store for store in stores if store.start < count]
-            stores = (*older, Store(MemoryRoom(self._growing[key].format), count, self._owner))
+            stores = (*older, Store(MemoryStorage(self._growing[key].format), count, self._owner))
             self._stores[key] = stores
         return stores[-1]
 
@@ -230,24 +232,24 @@ class Cache(Memory):
         return [store.rows(end) for store, end in zip(stores, ends)]
 
 
-class _Ending(NamedTuple):
-    codes: np.ndarray           # [room, columns]
+class _SlidingRows(NamedTuple):
+    codes: np.ndarray           # [capacity, columns]
     first: int                  # the token whose row is codes[0]
 
 
-class _Past(NamedTuple):
+class _State(NamedTuple):
     length: int
-    rewindable: int
-    endings: dict               # key -> _Ending
-    staged: dict                # the same after the running call
+    max_rewind: int
+    sliding: dict               # key -> _SlidingRows
+    pending: dict               # the same after the running call
 
 
-class _EndingPart:
+class _SlidingKind:
     """Rows of which only the last are needed. They slide along an array a little longer than they are.
 
-    An array has room for `span` rows, as in the reference, and twice the reserve: so many rows more are kept for a rewind,
+    An array holds `span` rows, as in the reference, and twice the reserve: so many rows more are kept for a rewind,
     and so many can be written before the kept ones must move to a fresh array. Live rows are never overwritten, as
-    they would be in a ring; and they lie in order. A window or a reserve of millions gets its room only as the text grows.
+    they would be in a ring; and they lie in order. A window or a reserve of millions gets its memory only as the text grows.
     """
 
     def __init__(self, format, span, ratio=1, blocks_before=None):
@@ -261,34 +263,34 @@ class _EndingPart:
     def empty(self, reserve, at_least=0):
         return self.format.empty(max(at_least, min(self.span + 2 * reserve, max(FIRST_ROWS, 2 * at_least))))
 
-    def cut(self, ending, stop, rewindable, reserve):   # -> _Ending of the usual size
-        if len(ending.codes) <= self.span + 2 * reserve:
-            return ending
-        first = self.first(stop - rewindable)
+    def cut(self, rows, stop, max_rewind, reserve):     # -> _SlidingRows of the usual size
+        if len(rows.codes) <= self.span + 2 * reserve:
+            return rows
+        first = self.first(stop - max_rewind)
         codes = self.empty(reserve, at_least=stop - first)
-        codes[: stop - first] = ending.codes[first - ending.first: stop - ending.first]
-        return _Ending(codes, first)
+        codes[: stop - first] = rows.codes[first - rows.first: stop - rows.first]
+        return _SlidingRows(codes, first)
 
 
-class _GrowingPart(NamedTuple):
+class _GrowingKind(NamedTuple):
     format: object
     ratio: int                  # tokens a row stands for
 
 
-def _parts(config, layers, formats):                    # -> {(layer, name): _EndingPart}, {(layer, name): _GrowingPart}
-    endings, growing = {}, {}
+def _parts(config, layers, formats):                    # -> {(layer, name): _SlidingKind}, {(layer, name): _GrowingKind}
+    sliding, growing = {}, {}
     row, key, state = formats
     for layer in layers:
         kind, ratio = config.layer_kind(layer), config.ratio(layer)
-        endings[layer, "window"] = _EndingPart(row, config.window_size)
+        sliding[layer, "window"] = _SlidingKind(row, config.window_size)
         if kind == "window":
             continue
         overlap = int(kind == "csa")
-        growing[layer, "entries"] = _GrowingPart(row, ratio)
+        growing[layer, "entries"] = _GrowingKind(row, ratio)
         if kind == "csa":
-            growing[layer, "index_keys"] = _GrowingPart(key, ratio)
+            growing[layer, "index_keys"] = _GrowingKind(key, ratio)
         wide = {"kv": config.head_dim, "score": config.head_dim}
         wide |= {"index_kv": config.index_head_dim, "index_score": config.index_head_dim} if kind == "csa" else {}
         for name, width in wide.items():
-            endings[layer, name] = _EndingPart(state(width * (1 + overlap)), ratio * (1 + overlap), ratio, overlap)
-    return endings, growing
+            sliding[layer, name] = _SlidingKind(state(width * (1 + overlap)), ratio * (1 + overlap), ratio, overlap)
+    return sliding, growing

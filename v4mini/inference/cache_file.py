@@ -32,7 +32,7 @@ class Saved:
     layers: tuple
     reserve: int
     length: int
-    rewindable: int
+    max_rewind: int
     file: object
     path: str
 
@@ -60,8 +60,8 @@ def read_cache(path, config):                           # -> Saved
     if said.get("storage") not in STORAGES:
         raise Refused(f"{path}: expected a storage among {', '.join(STORAGES)}, got {said.get('storage', 'none')[:40]!r}.")
     reserve, length = _number(path, said, "reserve", 2**20), _number(path, said, "length", config.max_seq_len)
-    rewindable = _number(path, said, "rewindable", min(reserve, length))
-    return Saved(said["storage"], _layers(path, said, config), reserve, length, rewindable, file, path)
+    max_rewind = _number(path, said, "rewindable", min(reserve, length))
+    return Saved(said["storage"], _layers(path, said, config), reserve, length, max_rewind, file, path)
 
 
 def _text(config):

@@ -23,18 +23,18 @@ class Store:
     Rows below `floor` belong to some copy's past and are never written again.
     """
 
-    def __init__(self, room, start, owner):
-        self.room, self.start, self.floor, self.owner = room, start, start, owner
+    def __init__(self, storage, start, owner):
+        self.storage, self.start, self.floor, self.owner = storage, start, start, owner
 
     def rows(self, stop):                               # int -> codes [stop - start, columns]
-        return self.room.rows(stop - self.start)
+        return self.storage.rows(stop - self.start)
 
     def write(self, at, codes):
         """Put codes at row number `at`, in place of whatever is there and beyond."""
-        self.room.write(at - self.start, codes)
+        self.storage.write(at - self.start, codes)
 
 
-class MemoryRoom:
+class MemoryStorage:
     """An array that doubles when it is full: a row is copied less than once on average, and only its own kind of row.
 
     The unused half costs nothing: the system gives memory to a page when it is first written.
@@ -55,7 +55,7 @@ class MemoryRoom:
         self.codes[at:stop] = codes
 
 
-class SavedRoom:
+class SavedStorage:
     """Rows that lie in a saved file, read when touched; nothing can be added."""
 
     def __init__(self, codes):
@@ -65,7 +65,7 @@ class SavedRoom:
         return self.codes[:count]
 
 
-class FileRoom:
+class FileStorage:
     """A stretch of a scratch file, with space for the longest text the config allows."""
 
     def __init__(self, scratch, start, format, most):
@@ -126,11 +126,11 @@ def _remove(file, path):
         remove(path)
 
 
-def file_rooms(path, kinds):                            # {key: (format, most rows)} -> ScratchFile, {key: FileRoom}
+def file_storages(path, kinds):                         # {key: (format, most rows)} -> ScratchFile, {key: FileStorage}
     """One scratch file with a stretch for each kind of row."""
     starts, end = {}, 0
     for key, (format, most) in kinds.items():
         starts[key] = end
         end += -(-format.columns * format.dtype.itemsize * most // PAGE) * PAGE
     scratch = ScratchFile(path, end)
-    return scratch, {key: FileRoom(scratch, starts[key], *kinds[key]) for key in kinds}
+    return scratch, {key: FileStorage(scratch, starts[key], *kinds[key]) for key in kinds}

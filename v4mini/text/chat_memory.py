@@ -4,7 +4,7 @@ The past of a chat changes: a new question drops older thoughts, and an answer r
 than those that were said. So two caches are kept, one that ends where the past is sure to stay, one that goes on to the end
 of the answer. The next turn goes on from whichever fits further, and reads the rest.
 
-Whoever is asked for here is handed in: a model that has new_cache() and prefill(ids, cache), caches that have length, rewindable,
+The model and its caches are arguments: a model has new_cache() and prefill(ids, cache), a cache has length, max_rewind,
 rewind() and copy(). Not here: them (inference/), which ids a conversation has (chat.py), choosing tokens.
 """
 
@@ -64,7 +64,7 @@ class _Line:
         held = self.ids[: self.cache.length]
         differing = (place for place, (ours, theirs) in enumerate(zip(held, expected)) if ours != theirs)
         same = next(differing, min(len(held), len(expected)))
-        return same if len(held) - same <= self.cache.rewindable else 0
+        return same if len(held) - same <= self.cache.max_rewind else 0
 
     def back_to(self, length):
         if length < self.cache.length:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v4mini.inference.streaming.eviction import HALF_LIFE, Shelf
+from v4mini.inference.streaming.eviction import HALF_LIFE, ExpertCache
 from v4mini.inference.streaming.replay import Step, replay
 from v4mini.shapes import Refused
 
@@ -93,84 +93,84 @@ def test_belady_is_the_best_there_is(steps, places):
 def test_a_count_of_half_a_life_ago_is_worth_half():
     """Three uses one half-life back are worth 1.5, so two uses now outweigh them; one does not."""
     for recent, victim in ((1, "recent"), (2, "old")):
-        shelf = Shelf(2, "aged")
+        cache = ExpertCache(2, "aged")
         for _ in range(3):
-            shelf.place("old") if "old" not in shelf else None
-            shelf.use("old")
+            cache.insert("old") if "old" not in cache else None
+            cache.use("old")
         for _ in range(HALF_LIFE):
-            shelf.begin_pass()
-        shelf.place("recent")
+            cache.begin_pass()
+        cache.insert("recent")
         for _ in range(recent):
-            shelf.use("recent")
-        shelf.begin_pass()                              # nobody is in use
-        assert shelf.room("new") == (True, victim)
+            cache.use("recent")
+        cache.begin_pass()                              # nobody is in use
+        assert cache.space_for("new") == (True, victim)
 
 
 def test_fading_counts_do_not_overflow_in_a_long_text():
-    shelf = Shelf(1, "aged")
-    shelf._passes = 100_000 * HALF_LIFE
-    shelf.place("a")
-    shelf.use("a")
-    shelf.use("a")
-    assert shelf._count["a"] == pytest.approx(100_001) and math.isfinite(shelf._count["a"])
+    cache = ExpertCache(1, "aged")
+    cache._passes = 100_000 * HALF_LIFE
+    cache.insert("a")
+    cache.use("a")
+    cache.use("a")
+    assert cache._count["a"] == pytest.approx(100_001) and math.isfinite(cache._count["a"])
 
 
 def test_what_is_announced_or_in_use_stays():
-    shelf = Shelf(3, "lru")
+    cache = ExpertCache(3, "lru")
     for key in "abc":
-        shelf.place(key)
-        shelf.use(key)
-    shelf.announce("ad")
-    assert shelf.room("d") == (True, "b")               # a is older, but announced
-    shelf.announce("b")
-    assert shelf.room("d") == (False, None)             # c is in use
-    assert shelf.room("d", forced=True) == (True, "c")  # now d is
-    shelf.announce("c")
-    assert shelf.room("x", forced=True) == (True, "c")  # all announced: the last of them
+        cache.insert(key)
+        cache.use(key)
+    cache.expect("ad")
+    assert cache.space_for("d") == (True, "b")               # a is older, but announced
+    cache.expect("b")
+    assert cache.space_for("d") == (False, None)             # c is in use
+    assert cache.space_for("d", forced=True) == (True, "c")  # now d is
+    cache.expect("c")
+    assert cache.space_for("x", forced=True) == (True, "c")  # all announced: the last of them
 
 
 def test_what_the_caller_is_busy_with_stays_whatever_happens():
     busy = {"a"}
-    shelf = Shelf(2, "lru", busy=busy)
-    shelf.place("a")
-    shelf.place("b")
-    shelf.announce("ba")
-    assert shelf.room("c", forced=True) == (True, "b")
-    shelf.begin_pass()
-    assert shelf.room("c") == (True, "b") and shelf.shrink() == (True, "b")
-    assert shelf.room("c", forced=True) == (False, None)
+    cache = ExpertCache(2, "lru", busy=busy)
+    cache.insert("a")
+    cache.insert("b")
+    cache.expect("ba")
+    assert cache.space_for("c", forced=True) == (True, "b")
+    cache.begin_pass()
+    assert cache.space_for("c") == (True, "b") and cache.shrink() == (True, "b")
+    assert cache.space_for("c", forced=True) == (False, None)
     busy.clear()
-    assert shelf.room("c") == (True, "a")
+    assert cache.space_for("c") == (True, "a")
 
 
 def test_a_new_pass_voids_the_wishes_of_one_that_was_interrupted():
-    shelf = Shelf(1, "lru")
-    shelf.place("a")
-    shelf.announce("a")
-    assert shelf.room("b") == (False, None)
-    shelf.begin_pass()
-    assert shelf.room("b") == (True, "a") and not shelf.wanted
+    cache = ExpertCache(1, "lru")
+    cache.insert("a")
+    cache.expect("a")
+    assert cache.space_for("b") == (False, None)
+    cache.begin_pass()
+    assert cache.space_for("b") == (True, "a") and not cache.expected
 
 
 def test_shrinking_takes_the_lowest_and_stops_at_one_place():
-    shelf = Shelf(4, "lru")
+    cache = ExpertCache(4, "lru")
     for key in "abc":
-        shelf.place(key)
-        shelf.use(key)
-    assert shelf.shrink() == (True, None) and shelf.shrink() == (True, "a") and len(shelf) == shelf.capacity == 2
-    shelf.announce("b")
-    assert shelf.shrink() == (False, None)              # b is announced, c in use
-    shelf.begin_pass()
-    assert shelf.shrink() == (True, "b") and shelf.shrink() == (False, None) and shelf.capacity == 1
+        cache.insert(key)
+        cache.use(key)
+    assert cache.shrink() == (True, None) and cache.shrink() == (True, "a") and len(cache) == cache.capacity == 2
+    cache.expect("b")
+    assert cache.shrink() == (False, None)              # b is announced, c in use
+    cache.begin_pass()
+    assert cache.shrink() == (True, "b") and cache.shrink() == (False, None) and cache.capacity == 1
 
 
 def test_a_long_run_does_not_hoard_outdated_ranks():
-    shelf = Shelf(4, "lru")
+    cache = ExpertCache(4, "lru")
     for key in "abcd":
-        shelf.place(key)
+        cache.insert(key)
     for turn in range(10_000):
-        shelf.use("abcd"[turn % 4])
-    assert len(shelf._heap) < 200
+        cache.use("abcd"[turn % 4])
+    assert len(cache._heap) < 200
 
 
 @pytest.mark.parametrize("capacity, policy, match", [
@@ -178,4 +178,4 @@ def test_a_long_run_does_not_hoard_outdated_ranks():
     (3, "mru", "policy: expected lru, fifo, lfu, aged, belady, got 'mru'")])
 def test_a_shelf_of_nothing_is_refused(capacity, policy, match):
     with pytest.raises(Refused, match=match):
-        Shelf(capacity, policy)
+        ExpertCache(capacity, policy)

@@ -41,15 +41,15 @@ def folder(tmp_path_factory):
     return synth(tmp_path_factory.mktemp("streaming") / "flash", FLASH_LIKE)
 
 
-def over(path, others, places, backend="numpy", chunk=512, **how):
-    """A streaming model with rooms drawn by hand: a share of the other weights, and so many places for experts."""
+def over(path, dense, slots, backend="numpy", chunk=512, **how):
+    """A streaming model with a budget drawn by hand: a share of the dense weights, and so many slots for experts."""
     checkpoint = open_checkpoint(path)
     with checkpoint.store:
         opened = load(checkpoint, backend, keep=False)
         units, table = units_of(checkpoint)
     sizes = [unit.nbytes for key, unit in units.items() if isinstance(key, str)]
-    rooms = max(max(sizes), int(others * sum(sizes))), places
-    plan = SimpleNamespace(rooms=lambda tokens, process=0: rooms, chunk=chunk, limit=0, expert=0, describe=dict)
+    budget = max(max(sizes), int(dense * sum(sizes))), slots
+    plan = SimpleNamespace(budget=lambda tokens, process=0: budget, chunk=chunk, limit=0, expert=0, describe=dict)
     return stream(opened, units, table, plan, **how)
 
 
@@ -70,13 +70,13 @@ def wanted(folder):
     return list(everything(load(folder, "numpy", keep=False), IDS, 16))
 
 
-@pytest.mark.parametrize("others, places, policy", [(0, 1, "known"), (0, 2, "lru"), (0.3, 7, "known"), (0.9, 40, "lru"),
+@pytest.mark.parametrize("dense, slots, policy", [(0, 1, "known"), (0, 2, "lru"), (0.3, 7, "known"), (0.9, 40, "lru"),
                                                     (1, 1000, "known")])
-def test_the_same_bits_however_little_is_held(folder, wanted, others, places, policy):
-    with over(folder, others, places, policy=policy) as model:
+def test_the_same_bits_however_little_is_held(folder, wanted, dense, slots, policy):
+    with over(folder, dense, slots, policy=policy) as model:
         for number, got in enumerate(everything(model, IDS, 16)):
             np.testing.assert_array_equal(got, wanted[number], err_msg=str(number))
-        assert (model.report()["expert_reads"] > 6 * 16) == (places < 100)
+        assert (model.report()["expert_reads"] > 6 * 16) == (slots < 100)
 
 
 @pytest.mark.parametrize("simulate", [None, "released"])
@@ -84,29 +84,29 @@ def test_the_same_bits_from_the_compiled_kernels(folder, simulate):
     full = load(folder, "numba", simulate, keep=False)
     opened = list(everything(full, IDS[:12], 8))
     with open_streaming(folder, resident_bytes() + (1 << 30), "numba", simulate) as model:
-        model.plan = SimpleNamespace(**{**vars(model.plan), "rooms": lambda tokens, process=0: (200_000, 3)},
+        model.plan = SimpleNamespace(**{**vars(model.plan), "budget": lambda tokens, process=0: (200_000, 3)},
                                      describe=dict)
         for got, wanted in zip(everything(model, IDS[:12], 8), opened):
             np.testing.assert_array_equal(got, wanted)
         assert model.report()["hit_rate"] < 0.5
 
 
-@pytest.mark.parametrize("places", [4])
-def test_the_bundled_model_speaks_the_same_text(places):
-    with over(BUNDLED, 0.1, places) as model:
+@pytest.mark.parametrize("slots", [4])
+def test_the_bundled_model_speaks_the_same_text(slots):
+    with over(BUNDLED, 0.1, slots) as model:
         ids = IDS % model.config.vocab_size
         wanted = list(generate(load(BUNDLED, "numpy", keep=False), ids, 7, temperature=0.7, seed=5))
         assert list(generate(model, ids, 7, temperature=0.7, seed=5)) == wanted
 
 
-@pytest.mark.parametrize("places", [1, 5])
-def test_a_prompt_reads_each_expert_once_a_layer_and_chunk(folder, places):
-    with over(folder, 0, places) as model:
+@pytest.mark.parametrize("slots", [1, 5])
+def test_a_prompt_reads_each_expert_once_a_layer_and_chunk(folder, slots):
+    with over(folder, 0, slots) as model:
         watched, recorder = recorded(model)
         watched.prefill(IDS, model.new_cache(), chunk=20)
         steps = recorder.trace(len(IDS)).steps()
-        assert model.pool.tally.reads["experts"] <= sum(len(step.keys) for step in steps)
-        assert model.pool.tally.uses["experts"] == sum(len(step.keys) for step in steps) and len(steps) == 2 * 5
+        assert model.pool.stats.reads["experts"] <= sum(len(step.keys) for step in steps)
+        assert model.pool.stats.uses["experts"] == sum(len(step.keys) for step in steps) and len(steps) == 2 * 5
 
 
 @pytest.mark.parametrize("chunk", [0, -1, 2.0])
@@ -115,13 +115,13 @@ def test_no_chunk_is_not_the_default_chunk(folder, chunk):
         model.prefill(IDS, model.new_cache(), chunk=chunk)
 
 
-@pytest.mark.parametrize("places", [1, 5, 40, 200])
-def test_lru_reads_what_replay_says(folder, places):
+@pytest.mark.parametrize("slots", [1, 5, 40, 200])
+def test_lru_reads_what_replay_says(folder, slots):
     """The cache that runs and the one on paper are the same."""
-    with over(folder, 0.5, places, policy="lru") as model:
+    with over(folder, 0.5, slots, policy="lru") as model:
         watched, recorder = recorded(model)
         list(generate(watched, IDS[:11], 9, temperature=0, seed=1))
-        lap = replay(recorder.trace(11).steps(), places, "lru")
+        lap = replay(recorder.trace(11).steps(), slots, "lru")
         assert (model.report()["expert_uses"], model.report()["expert_reads"]) == (lap.uses, lap.misses)
         assert model.report()["hit_rate"] == lap.hit_rate
 
@@ -130,8 +130,8 @@ def test_hash_layers_experts_are_asked_for_before_anything_runs(folder):
     asked = []
     for policy in ("known", "lru"):
         with over(folder, 1, 100, policy=policy) as model:
-            begin, table = model.pool.begin, model.weights.layers[1].ffn.gate.tid2eid
-            model.pool.begin = lambda known=(), begin=begin: (asked.append(list(known)), begin(known))
+            begin, table = model.pool.begin_pass, model.weights.layers[1].ffn.gate.tid2eid
+            model.pool.begin_pass = lambda known=(), begin=begin: (asked.append(list(known)), begin(known))
             model.step(17, model.new_cache())
     assert {layer for layer, _ in asked[0]} == {0, 1, 2} and asked[1] == []
     assert {expert for layer, expert in asked[0] if layer == 1} == set(table[17].tolist())
@@ -141,8 +141,8 @@ def test_a_hash_layer_that_is_the_last_asks_for_the_last_token_only(tmp_path):
     path = synth(tmp_path / "two", FLASH_LIKE.replace(n_layers=2, n_mtp_layers=0))
     with over(path, 1, 100) as model:
         model.prefill(IDS, model.new_cache())
-        settled = model.pool.tally.reads["experts"]
-        assert settled == model.pool.tally.uses["experts"] <= 16 + 6
+        settled = model.pool.stats.reads["experts"]
+        assert settled == model.pool.stats.uses["experts"] <= 16 + 6
 
 
 def test_hf_files_with_fused_experts_stream_as_the_released_ones(tmp_path, folder):
@@ -195,7 +195,7 @@ def test_a_matrix_of_it_is_a_matrix_like_any_other(folder):
             assert isinstance(got, Matrix) and repr(got) == repr(wanted)
             assert (got.shape, got.format, got.is_quantised, got.nbytes, got.dense_nbytes) == (
                 wanted.shape, wanted.format, wanted.is_quantised, wanted.nbytes, wanted.dense_nbytes)
-        before = dict(model.pool.tally.reads)
+        before = dict(model.pool.stats.reads)
         assert before["experts"] == 0                   # all of that without reading one
         for got, wanted in pairs:
             np.testing.assert_array_equal(got.dense(), wanted.dense())
@@ -209,7 +209,7 @@ def test_a_matrix_of_it_is_a_matrix_like_any_other(folder):
 def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
     wanted = list(generate(load(folder, "numpy", keep=False), IDS, 5, temperature=0))
     with over(folder, 0.2, 3) as model:
-        real, count = model.pool.look, 0
+        real, count = model.pool.get, 0
 
         def interrupted(key, name):
             nonlocal count
@@ -217,9 +217,9 @@ def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
             if count == 150:
                 raise KeyboardInterrupt
             return real(key, name)
-        model.pool.look = interrupted
+        model.pool.get = interrupted
         for matrix in (model.weights.layers[3].attn.wq_b, model.weights.head.weight):
-            object.__setattr__(matrix, "_look", interrupted)
+            object.__setattr__(matrix, "_get", interrupted)
         cache, count = model.new_cache(), 149
         with pytest.raises(KeyboardInterrupt):
             model.prefill(IDS, cache)
@@ -229,7 +229,7 @@ def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
 
 def test_a_pool_hears_of_a_layers_choice_before_its_experts_run():
     class Heard:
-        def announce(self, keys):
+        def prefetch(self, keys):
             said.append(keys)
 
     class Engine(Backend):
@@ -253,14 +253,14 @@ def test_rooms_keep_to_the_limit_and_every_byte_is_given_to_something():
     for limit in range(2 << 30, 40 << 30, 700 << 20):
         plan = plan_memory(config, units, limit, 150_000_000)
         for tokens in (1, 16, plan.chunk):
-            others, places = plan.rooms(tokens)
-            used = plan.process + scratch_bytes(config, tokens) + others + places * plan.expert
-            assert used <= limit and places >= FEWEST and others >= plan.largest
-            assert limit - used < plan.expert or (places, others) == (plan.experts, plan.others)
-            assert others == plan.others or places == FEWEST      # experts get what others leave
+            dense, slots = plan.budget(tokens)
+            used = plan.process + scratch_bytes(config, tokens) + dense + slots * plan.expert
+            assert used <= limit and slots >= FEWEST and dense >= plan.largest
+            assert limit - used < plan.expert or (slots, dense) == (plan.experts, plan.dense)
+            assert dense == plan.dense or slots == FEWEST      # experts get what dense leave
         assert sum(plan.describe().values()) <= limit
-        grown = plan.rooms(1, plan.process + 500_000_000)
-        assert grown <= plan.rooms(1) and (limit > 30 << 30 or sum(grown) < sum(plan.rooms(1)))
+        grown = plan.budget(1, plan.process + 500_000_000)
+        assert grown <= plan.budget(1) and (limit > 30 << 30 or sum(grown) < sum(plan.budget(1)))
 
 
 def test_too_little_memory_is_refused_with_the_sum_that_is_enough(folder):
@@ -279,14 +279,14 @@ def test_when_the_process_grows_experts_give_way(folder, monkeypatch):
     with open_streaming(folder, resident_bytes() + (300 << 20), "numpy") as model:
         cache = model.new_cache()
         model.prefill(IDS, cache)
-        assert model.report()["expert_places"] == 6 * 16
+        assert model.report()["expert_slots"] == 6 * 16
         real = streaming.resident_bytes
         monkeypatch.setattr(streaming, "resident_bytes", lambda: real() + (1 << 30))
         model.step(5, cache)
-        assert model.report()["expert_places"] == FEWEST
+        assert model.report()["expert_slots"] == FEWEST
         monkeypatch.undo()
         model.step(5, cache)
-        assert model.report()["expert_places"] == 6 * 16
+        assert model.report()["expert_slots"] == 6 * 16
 
 
 SCRIPT = """
@@ -315,7 +315,7 @@ def test_a_process_stays_within_its_limit_and_says_the_same(tmp_path):
     wanted, whole, _ = run(0)
     tokens, peak, report = run(limit)
     assert tokens == wanted and peak <= limit < whole
-    assert report["expert_reads"] > report["expert_places"] and report["limit"] == limit
+    assert report["expert_reads"] > report["expert_slots"] and report["limit"] == limit
     assert report["from_disk_bytes"] is None or report["from_disk_bytes"] >= 0
 
 

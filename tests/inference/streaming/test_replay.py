@@ -6,9 +6,9 @@ import pytest
 from v4mini.config import Config
 from v4mini.inference.streaming.replay import (
     Machine,
+    compare,
     dense_bytes,
     expert_bytes,
-    laps,
     replay,
     reuse_ceiling,
     step_seconds,
@@ -71,7 +71,7 @@ def test_seconds_by_hand():
 
 def test_laps_tell_the_decoded_tokens_from_the_prompt():
     config, steps = Config.mini(), steps_of(CALLS)
-    rows = list(laps(config, steps, [1, 2], [1, 9], ["lru", "belady"], Machine(1e9, 1e10)))
+    rows = list(compare(config, steps, [1, 2], [1, 9], ["lru", "belady"], Machine(1e9, 1e10)))
     assert [(row["policy"], row["experts"]) for row in rows] == [("lru", 1), ("belady", 1), ("lru", 9), ("belady", 9)]
     one, dense = expert_bytes(config), dense_bytes(config)
     assert rows[2]["decoding_hit_rate"] == pytest.approx(3 / 4) and rows[2]["decoding_read_bytes"] == one / 2
@@ -80,7 +80,7 @@ def test_laps_tell_the_decoded_tokens_from_the_prompt():
 
 
 def test_without_decoded_tokens_their_columns_are_empty():
-    row, = laps(Config.mini(), steps_of(CALLS), [], [4], ["lru"], Machine(1e9, 1e10))
+    row, = compare(Config.mini(), steps_of(CALLS), [], [4], ["lru"], Machine(1e9, 1e10))
     assert row["decoding_hit_rate"] is row["seconds_overlapped"] is None and row["misses"] == 4
 
 

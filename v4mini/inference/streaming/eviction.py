@@ -1,4 +1,4 @@
-"""Shelf: a cache's bookkeeping without its bytes: what is in it, and who goes when something new needs the place.
+"""ExpertCache: a cache's bookkeeping without its bytes: what is in it, and who goes when something new needs its slot.
 
     lru       the one whose last use is longest ago
     fifo      the one that came first
@@ -19,11 +19,11 @@ POLICIES = ("lru", "fifo", "lfu", "aged", "belady")
 HALF_LIFE = 32                  # passes of the model, in decoding tokens: about a paragraph
 
 
-class Shelf:
-    """Places for `capacity` keys. Beside the policy one rule holds: what is announced stays until it is used.
+class ExpertCache:
+    """Slots for `capacity` keys. Beside the policy one rule holds: what is expected stays until it is used.
 
     A layer names its experts all at once, hash layers even before the pass begins; evicting one of them for another would
-    read it twice. Only when all that is on the shelf is announced does the one announced last have to go.
+    read it twice. Only when all that is in the cache is expected does the one expected last have to go.
 
     future: for belady, the keys in the order in which they will be used. busy: a set of the caller's, keys that cannot go now.
     """
@@ -34,11 +34,11 @@ class Shelf:
         if type(capacity) is not int or capacity < 1:
             raise Refused(f"capacity: expected 1 or more experts, got {capacity!r}. One must be there while it is used.")
         self.capacity, self.policy, self.busy = capacity, policy, busy
-        self.wanted = {}                                # announced and not yet used, in order
+        self.expected = {}                              # expected and not yet used, in order
         self.current = None                             # in use now, stays as well
         self._rank, self._heap = {}, []                 # key -> rank, lowest goes first; heap: (rank, key), some outdated
         self._count, self._clock, self._passes = {}, 0, 0
-        self._uses = _places(future)
+        self._uses = _positions(future)
 
     def __contains__(self, key):
         return key in self._rank
@@ -48,35 +48,35 @@ class Shelf:
 
     def begin_pass(self):
         """A new pass through the model: wishes of an earlier one that was interrupted are void."""
-        self.wanted.clear()
+        self.expected.clear()
         self.current = None
         self._passes += 1
 
-    def announce(self, keys):
-        """These will be used, in this order, before anything that is not announced."""
+    def expect(self, keys):
+        """These will be used, in this order, before anything that is not expected."""
         for key in keys:
-            self.wanted.setdefault(key)
+            self.expected.setdefault(key)
 
     def use(self, key):
-        """`key`, which is on the shelf, is used now; it stays at least until another is."""
-        self.wanted.pop(key, None)
+        """`key`, which is in the cache, is used now; it stays at least until another is."""
+        self.expected.pop(key, None)
         self.current = key
         self._clock += 1
         self._set(key, self._rank_of_use(key))
 
-    def room(self, key, forced=False):                  # -> whether there is room; and the key that has to go, or None
+    def space_for(self, key, forced=False):             # -> whether there is room; and the key that has to go, or None
         """Whether `key` may come, and who goes for it. forced: it is needed now, so there must be room."""
         if forced:
             self.current = None                         # what was in use until now no longer is
         if len(self) < self.capacity:
             return True, None
         victim = self._lowest()
-        if victim is None and forced:                   # all are announced: the last of them is needed last
-            victim = next((k for k in reversed(self.wanted) if k in self._rank and k not in self.busy), None)
+        if victim is None and forced:                   # all are expected: the last of them is needed last
+            victim = next((k for k in reversed(self.expected) if k in self._rank and k not in self.busy), None)
         return victim is not None, victim
 
-    def place(self, key):
-        """`key` comes, where `room` said there is room."""
+    def insert(self, key):
+        """`key` comes, where `space_for` said there is room."""
         self._clock += 1
         self._set(key, self._rank_of_coming(key))
 
@@ -108,7 +108,7 @@ class Shelf:
             if self._rank.get(key) != rank:             # outdated
                 continue
             kept.append((rank, key))
-            if key not in self.wanted and key != self.current and key not in self.busy:
+            if key not in self.expected and key != self.current and key not in self.busy:
                 found = key
         for item in kept:
             heapq.heappush(self._heap, item)
@@ -143,7 +143,7 @@ class Shelf:
         return -uses[-1] if uses else -math.inf
 
 
-def _places(future):                                    # -> {key: its places in the future, the next one last}
+def _positions(future):                                 # -> {key: its places in the future, the next one last}
     places = {}
     for place, key in enumerate(future):
         places.setdefault(key, []).append(place)

@@ -51,8 +51,8 @@ def open_streaming(path, memory, backend="auto", simulate=None, policy="known", 
 
 
 def stream(opened, units, table, plan, policy="known", direct=True, readers=READERS):      # -> StreamingModel
-    """A model that was loaded (keep=False), over a pool with the rooms of `plan`, which may also be drawn by hand."""
-    pool = Pool(units, table, *plan.rooms(plan.chunk), POLICIES[policy], Files(direct), readers)
+    """A model that was loaded (keep=False), over a pool with the budgets of `plan`, which may also be drawn by hand."""
+    pool = Pool(units, table, *plan.budget(plan.chunk), POLICIES[policy], Files(direct), readers)
     weights = streamed(opened.weights, opened.config, pool)
     return StreamingModel(opened.config, weights, opened.ops, pool, plan, reads_ahead=policy == "known")
 
@@ -70,19 +70,19 @@ class StreamingModel(CachedModel):
 
     def streams(self, ids, sequences, trace=None, logits_to_keep=None, taps=None):
         """As Model.streams. The hash layers' experts follow from the ids alone, so they are asked for before anything runs."""
-        self.pool.resize(*self.plan.rooms(len(ids), resident_bytes() - self.pool.nbytes))
-        self.pool.begin(self._known(ids, sequences, logits_to_keep) if self.reads_ahead else ())
+        self.pool.resize(*self.plan.budget(len(ids), resident_bytes() - self.pool.nbytes))
+        self.pool.begin_pass(self._known(ids, sequences, logits_to_keep) if self.reads_ahead else ())
         return super().streams(ids, sequences, trace, logits_to_keep, taps)
 
     def report(self):                                   # -> dict of plain values
         """What was used and read since the model was opened."""
-        tally = self.pool.tally
-        used, read = tally.uses["experts"], tally.reads["experts"]
+        stats = self.pool.stats
+        used, read = stats.uses["experts"], stats.reads["experts"]
         now = disk_read_bytes()
-        return {"limit": self.plan.limit, "memory": self.plan.describe(), "expert_places": self.pool.shelf.capacity,
+        return {"limit": self.plan.limit, "memory": self.plan.describe(), "expert_slots": self.pool.experts.capacity,
                 "expert_bytes": self.plan.expert, "expert_uses": used, "expert_reads": read,
-                "hit_rate": 1 - read / used if used else None, "read_bytes": dict(tally.read_bytes),
-                "from_disk_bytes": None if now is None else now - self._disk, "waited_seconds": tally.waited,
+                "hit_rate": 1 - read / used if used else None, "read_bytes": dict(stats.read_bytes),
+                "from_disk_bytes": None if now is None else now - self._disk, "waited_seconds": stats.waited,
                 "past_page_cache": self.pool.files.is_direct}
 
     def close(self):
@@ -117,7 +117,7 @@ class Prefetching:
         return Prefetching(self._ops.at(layer), self._pool, layer)
 
     def experts(self, x, chosen, weights, pool, limit):
-        self._pool.announce(expert_keys(self._layer, chosen))
+        self._pool.prefetch(expert_keys(self._layer, chosen))
         return self._ops.experts(x, chosen, weights, pool, limit)
 
 

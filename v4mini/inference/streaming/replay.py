@@ -7,7 +7,7 @@ prompt before. Not here: who goes when there is no room (eviction.py), recording
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from v4mini.inference.streaming.eviction import Shelf
+from v4mini.inference.streaming.eviction import ExpertCache
 from v4mini.shapes import Refused
 from v4mini.weights.spec import tensors
 
@@ -48,27 +48,27 @@ def steps_of(calls):                                    # [[{layer: experts used
 def replay(steps, capacity, policy="lru"):              # [Step] -> Replayed
     """Run the steps through a cache of `capacity` experts that starts empty. Experts are used in the order given.
 
-    lru gives exactly the reads of inference.streaming with that many places, hash tables not read ahead.
+    lru gives exactly the reads of inference.streaming with that many slots, hash tables not read ahead.
     """
     if not steps:
         raise Refused("replay: expected a trace with at least one step, got none. Record one with generate --trace.")
-    shelf = Shelf(capacity, policy, [key for step in steps for key in step.keys] if policy == "belady" else ())
+    cache = ExpertCache(capacity, policy, [key for step in steps for key in step.keys] if policy == "belady" else ())
     loads, asked = ([0] * (steps[-1].call + 1) for _ in range(2))
     call = None
     for step in steps:
         if step.call != call:
-            shelf.begin_pass()
+            cache.begin_pass()
             call = step.call
-        shelf.announce(step.keys)
+        cache.expect(step.keys)
         for key in step.keys:
             asked[call] += 1
-            if key not in shelf:
+            if key not in cache:
                 loads[call] += 1
-                _, victim = shelf.room(key, forced=True)
+                _, victim = cache.space_for(key, forced=True)
                 if victim is not None:
-                    shelf.remove(victim)
-                shelf.place(key)
-            shelf.use(key)
+                    cache.remove(victim)
+                cache.insert(key)
+            cache.use(key)
     return Replayed(policy, capacity, sum(asked), sum(loads), tuple(loads), tuple(asked))
 
 
@@ -91,7 +91,7 @@ def step_seconds(machine, uses, misses, expert_bytes, dense_bytes):     # -> sec
     return disk + memory, max(disk, memory)
 
 
-def laps(config, steps, decoding, capacities, policies, machine):       # yields dicts of plain values
+def compare(config, steps, decoding, capacities, policies, machine):    # yields dicts of plain values
     """Every policy at every capacity: hit rates, and for the tokens decoded one by one bytes read and seconds per token.
 
     decoding: the numbers of their calls; where there are none those columns are None.
@@ -99,11 +99,12 @@ def laps(config, steps, decoding, capacities, policies, machine):       # yields
     expert, dense, tokens = expert_bytes(config), dense_bytes(config), len(decoding)
     for capacity in capacities:
         for policy in policies:
-            lap = replay(steps, capacity, policy)
-            uses, misses = lap.part(decoding)
+            replayed = replay(steps, capacity, policy)
+            uses, misses = replayed.part(decoding)
             first, ahead = step_seconds(machine, uses / tokens, misses / tokens, expert, dense) if tokens else (None, None)
-            yield {"policy": policy, "experts": capacity, "bytes": capacity * expert, "uses": lap.uses, "misses": lap.misses,
-                   "hit_rate": lap.hit_rate, "decoding_hit_rate": 1 - misses / uses if uses else None,
+            yield {"policy": policy, "experts": capacity, "bytes": capacity * expert, "uses": replayed.uses,
+                   "misses": replayed.misses, "hit_rate": replayed.hit_rate,
+                   "decoding_hit_rate": 1 - misses / uses if uses else None,
                    "decoding_read_bytes": misses * expert / tokens if tokens else None,
                    "seconds_one_after_other": first, "seconds_overlapped": ahead}
 

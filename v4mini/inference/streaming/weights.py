@@ -21,19 +21,19 @@ EMBED = "embed"                 # a token reads one row of it
 class StreamedMatrix(Matrix):
     """A Matrix of which only name, shape and format are here; `codes` and `scale` are fetched, and may be fetched again."""
 
-    def __init__(self, matrix, key, look):
+    def __init__(self, matrix, key, get):
         stored = matrix.codes.dtype, matrix.shape, matrix.is_quantised, matrix.nbytes
         for name, value in {"keep": False, "name": matrix.name, "_dense": None, "_scales_are_checked": False,
-                            "key": key, "_look": look, "_stored": stored}.items():
+                            "key": key, "_get": get, "_stored": stored}.items():
             object.__setattr__(self, name, value)       # Matrix is frozen
 
     @property
     def codes(self):
-        return as_codes(self._look(self.key, f"{self.name}.weight"), self.format)
+        return as_codes(self._get(self.key, f"{self.name}.weight"), self.format)
 
     @property
     def scale(self):
-        return as_scale(self._look(self.key, f"{self.name}.scale"), self.name) if self.is_quantised else None
+        return as_scale(self._get(self.key, f"{self.name}.scale"), self.name) if self.is_quantised else None
 
     @property
     def format(self):
@@ -57,11 +57,11 @@ class StreamedTable(StreamedMatrix):
 
     @property
     def codes(self):
-        return self._look(f"{self.name}.weight", np.arange(self.shape[0]))
+        return self._get(f"{self.name}.weight", np.arange(self.shape[0]))
 
     def _decode(self, which):
         distinct, places = np.unique(np.arange(self.shape[0])[which], return_inverse=True)
-        codes = self._look(f"{self.name}.weight", distinct)
+        codes = self._get(f"{self.name}.weight", distinct)
         return Matrix(codes, name=self.name).dense()[places]
 
 
@@ -90,7 +90,7 @@ def streamed(tree, config, pool):                       # Weights, Pool -> Weigh
         key = _key(config, f"{leaf.name}.weight")
         if leaf.name == EMBED:
             return StreamedTable(leaf, key, pool.rows)
-        return StreamedMatrix(leaf, key, pool.look)
+        return StreamedMatrix(leaf, key, pool.get)
     return mapped(tree, change)
 
 
