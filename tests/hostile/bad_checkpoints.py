@@ -19,14 +19,14 @@ def prepare(folder):                                    # -> makes a run, bytes 
     from v4mini.text.tokenizer import Tokenizer
     from v4mini.training.checkpoint import read_checkpoint
     from v4mini.training.corpus import Corpus
-    from v4mini.training.recipe import Lesson, Recipe, Stage
+    from v4mini.training.recipe import Difficulty, Recipe, Stage
     from v4mini.training.run import Run
 
     config = Config.tiny().replace(vocab_size=300, compress_ratios=(4, 0, 16, 4, 0), hc_sinkhorn_iters=2)
     tokenizer = Tokenizer(bpe.train(TEXTS, config.vocab_size))
     corpus = Corpus.of(TEXTS, tokenizer)
-    recipe = Recipe(config, (Stage("all", 9, 1, 48, {"text": 0.6, "facts": 0.4}, 0.02, lesson=Lesson((1,), gap=2, far=0.0),
-                                   anticipate=1),))
+    recipe = Recipe(config, (Stage("all", 9, 1, 48, {"text": 0.6, "facts": 0.4}, 0.02,
+                                   difficulty=Difficulty((1,), gap=2, far=0.0), anticipate=1),))
     run = Run(recipe, corpus, tokenizer, "numpy")
     for _ in range(3):
         run.learn()

@@ -9,7 +9,7 @@ from v4mini import Config
 from v4mini.text import bpe
 from v4mini.text.tokenizer import Tokenizer
 from v4mini.training.corpus import Corpus
-from v4mini.training.recipe import Lesson, Recipe, Stage
+from v4mini.training.recipe import Difficulty, Recipe, Stage
 from v4mini.training.run import Run
 
 TEXTS = [f"def f{n}(x, y):\n    return x + {n}\n\nclass Name{n % 7}:\n    value = {n * n}\n" * 8 for n in range(40)]
@@ -30,10 +30,11 @@ def small_corpus(small_tokenizer):
 def small_recipe():
     """Two layers on facts, then all four on everything."""
     mix = {"text": 0.5, "facts": 0.2, "copying": 0.1, "brackets": 0.1, "sums": 0.1}
-    lesson = Lesson(keys=(1, 2), gap=2, far=0.5, window=16)
+    difficulty = Difficulty(keys=(1, 2), gap=2, far=0.5, window=16)
     return Recipe(CONFIG, (
-        Stage("facts", 4, 3, 48, {"facts": 1.0}, 0.02, warm_up=2, lesson=lesson, layers=(0, 1), until=0.9, mtp_weight=0.0),
-        Stage("all", 6, 3, 64, mix, 0.02, 0.002, decay_steps=4, lesson=lesson, index_phase="sparse")))
+        Stage("facts", 4, 3, 48, {"facts": 1.0}, 0.02, warm_up=2, difficulty=difficulty, layers=(0, 1), until=0.9,
+              mtp_weight=0.0),
+        Stage("all", 6, 3, 64, mix, 0.02, 0.002, decay_steps=4, difficulty=difficulty, index_phase="sparse")))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from v4mini import Config, Refused
 from v4mini.lessons.places import data_folder
 from v4mini.text.tokenizer import Tokenizer
+from v4mini.training.batches import Batches, row_weights
 from v4mini.training.corpus import Corpus
-from v4mini.training.feed import Feed, row_weights
 from v4mini.training.recipe import Stage
 
 
@@ -20,7 +20,7 @@ def feed_of():
     tokenizer = Tokenizer.load(data_folder() / "mini")
     texts = [f"def f{n}(x):\n    return x + {n * n}\n" * 20 for n in range(40)]
     corpus = Corpus.of(texts, tokenizer)
-    return lambda seed=0: Feed(corpus, tokenizer, Config.mini(), np.random.default_rng(seed))
+    return lambda seed=0: Batches(corpus, tokenizer, Config.mini(), np.random.default_rng(seed))
 
 
 def stage(**changes):

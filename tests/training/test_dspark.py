@@ -8,7 +8,7 @@ from tolerances import WHOLE_MODEL
 
 from v4mini.model import Model
 from v4mini.training.dspark import draft_loss_and_gradients, draft_losses, rounds_of, softmax, train_drafter
-from v4mini.training.rules import choose_rules
+from v4mini.training.gradients import choose_gradients
 from v4mini.weights.random import random_tensors
 from v4mini.weights.tree import build
 
@@ -18,7 +18,7 @@ G, W = CONFIG.dspark_block_size, CONFIG.window_size
 def some_rounds(anchors=(1, 3, 25)):
     params = random_tensors(CONFIG)
     ids = np.random.default_rng(0).integers(0, 97, 40)
-    model = Model(CONFIG, build(CONFIG, params.get), choose_rules("numpy")[0])
+    model = Model(CONFIG, build(CONFIG, params.get), choose_gradients("numpy")[0])
     return params, ids, rounds_of(model, ids, np.array(anchors))
 
 
@@ -42,7 +42,7 @@ def test_rounds_side_by_side_are_rounds_alone(monkeypatch, engine):
 
 def test_what_is_wanted_is_what_the_model_says_there():
     params, ids, rounds = some_rounds()
-    model = Model(CONFIG, build(CONFIG, params.get), choose_rules("numpy")[0])
+    model = Model(CONFIG, build(CONFIG, params.get), choose_gradients("numpy")[0])
     np.testing.assert_allclose(rounds.wanted[G: 2 * G], softmax(model.logits(ids))[3: 3 + G], **WHOLE_MODEL)
 
 

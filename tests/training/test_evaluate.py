@@ -35,10 +35,10 @@ def test_surprise_in_chunks_is_the_surprise_of_the_whole(small, rng, monkeypatch
     ids = rng.integers(0, 300, 90)
     logits = small.logits(ids)[:-1].astype(np.float64)
     wanted = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(89), ids[1:]]
-    np.testing.assert_allclose(evaluate.surprise(small, ids), wanted, atol=1e-4)
+    np.testing.assert_allclose(evaluate.nll(small, ids), wanted, atol=1e-4)
     for chunk in (1, 7, 89, 90):
         monkeypatch.setattr(evaluate, "CHUNK", chunk)
-        np.testing.assert_allclose(evaluate.surprise(small, ids), wanted, atol=1e-4)
+        np.testing.assert_allclose(evaluate.nll(small, ids), wanted, atol=1e-4)
 
 
 class Told(CachedModel):

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Theirs
 import v4mini as v4
 from v4mini import Config, Refused
 from v4mini.training.export import export, parameters_of
-from v4mini.training.first_values import first_values
+from v4mini.training.init import initial_values
 from v4mini.training.parameters import as_released, check_parameters
 from v4mini.weights.spec import tensors
 from v4mini.weights.store import open_store
@@ -19,7 +19,7 @@ from v4mini.weights.store import open_store
 def test_the_folder_is_a_whole_model_in_the_released_format(small_recipe, small_tokenizer, rng, tmp_path, name):
     """Small: float32, so the very numbers. Mini: FP8, FP4 and BF16, so the numbers a training step with rounding saw."""
     config = small_recipe.config if name == "small" else Config.mini()
-    params = first_values(config, rng)
+    params = initial_values(config, rng)
     text = json.dumps({"made": "by hand"}) if name == "mini" else small_tokenizer_text(small_tokenizer)
     assert export(config, params, tmp_path / "m", text, {"weights": "trained, 3 steps"}) == tmp_path / "m"
     assert {path.name for path in (tmp_path / "m").iterdir()} >= {"config.json", "tokenizer.json", "tokenizer_config.json"}
@@ -62,7 +62,7 @@ def small_tokenizer_text(tokenizer):
 
 
 def test_the_tokenizers_package_reads_the_tokenizer(small_recipe, small_tokenizer, rng, tmp_path):
-    export(small_recipe.config, first_values(small_recipe.config, rng), tmp_path, small_tokenizer_text(small_tokenizer))
+    export(small_recipe.config, initial_values(small_recipe.config, rng), tmp_path, small_tokenizer_text(small_tokenizer))
     theirs = Theirs.from_file(str(tmp_path / "tokenizer.json"))
     text = "def f3(x, y):\n    return x + 3\n"
     assert theirs.encode(text, add_special_tokens=False).ids == list(small_tokenizer.encode(text))
@@ -71,7 +71,7 @@ def test_the_tokenizers_package_reads_the_tokenizer(small_recipe, small_tokenize
 
 
 def test_a_tensor_that_is_missing_leaves_no_half_model(small_recipe, rng, tmp_path):
-    params = first_values(small_recipe.config, rng)
+    params = initial_values(small_recipe.config, rng)
     del params["norm.weight"]
     with pytest.raises((KeyError, Refused)):
         export(small_recipe.config, params, tmp_path / "m", "{}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v4mini import Refused
-from v4mini.training.facts import LETTERS, VALUE, Lesson, Marks, fact_row, haystack, new_key
+from v4mini.training.facts import LETTERS, VALUE, Difficulty, Marks, fact_row, haystack, new_key
 
 MARKS = Marks(fact=901, is_=902, ask=903, letters=np.arange(500, 536))
 TEXT = np.random.default_rng(1).integers(0, 600, 5000)          # holds letters, no marks
@@ -20,12 +20,13 @@ def parsed(ids):                                        # -> [(place, mark, key,
     return found
 
 
-@pytest.mark.parametrize("lesson", [Lesson((1,), 2, 0.0), Lesson((1, 2, 3), 4, 0.5), Lesson((3,), 8, 0.8, similar=0.6)],
+@pytest.mark.parametrize("difficulty", [Difficulty((1,), 2, 0.0), Difficulty((1, 2, 3), 4, 0.5),
+                                        Difficulty((3,), 8, 0.8, similar=0.6)],
                          ids=["one", "mixed", "similar"])
-def test_every_question_has_its_fact_before_it(rng, lesson):
+def test_every_question_has_its_fact_before_it(rng, difficulty):
     asked = 0
     for _ in range(30):
-        ids, is_answer = fact_row(rng, TEXT, MARKS, 512, lesson)
+        ids, is_answer = fact_row(rng, TEXT, MARKS, 512, difficulty)
         assert ids.shape == is_answer.shape == (512,)
         facts, answers = {}, np.zeros(512, bool)
         for place, mark, key, value in parsed(ids):
@@ -44,7 +45,7 @@ def test_every_question_has_its_fact_before_it(rng, lesson):
 def test_a_spread_makes_facts_rare_in_some_rows_and_common_in_others(rng):
     counts = {}
     for spread in (1.0, 8.0):
-        rows = (fact_row(rng, TEXT, MARKS, 512, Lesson(gap=5, spread=spread))[0] for _ in range(40))
+        rows = (fact_row(rng, TEXT, MARKS, 512, Difficulty(gap=5, spread=spread))[0] for _ in range(40))
         counts[spread] = np.array([np.isin(ids, (MARKS.fact, MARKS.ask)).sum() for ids in rows])
     assert counts[8.0].min() < 20 < counts[1.0].min() and counts[8.0].std() > 2 * counts[1.0].std()
 
@@ -54,7 +55,7 @@ def test_far_questions_are_about_facts_beyond_the_window(rng):
         found = []
         for _ in range(20):
             first = {}
-            for place, mark, key, _ in parsed(fact_row(rng, TEXT, MARKS, 512, Lesson(far=far))[0]):
+            for place, mark, key, _ in parsed(fact_row(rng, TEXT, MARKS, 512, Difficulty(far=far))[0]):
                 if mark == MARKS.fact:
                     first[key] = place
                 else:

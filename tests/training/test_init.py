@@ -6,8 +6,8 @@ import pytest
 from v4mini import Config, Refused, Trace
 from v4mini.backend import Backend
 from v4mini.model import Model
-from v4mini.training.first_values import first_values, hash_table, mix_base
-from v4mini.training.growth import grow, some_layers
+from v4mini.training.add_layers import add_layers, some_layers
+from v4mini.training.init import hash_table, initial_values, mix_base
 from v4mini.training.parameters import check_parameters
 from v4mini.weights.spec import tensors
 from v4mini.weights.tree import build
@@ -21,7 +21,7 @@ def model_of(config, params):
 
 @pytest.mark.parametrize("config", [Config.tiny(), MINI], ids=["tiny", "mini"])
 def test_they_fit_the_config(rng, config):
-    params = first_values(config, rng)
+    params = initial_values(config, rng)
     check_parameters(config, params)
     for spec in tensors(config):
         assert np.isfinite(params[spec.name]).all()
@@ -30,13 +30,13 @@ def test_they_fit_the_config(rng, config):
 
 
 def test_the_same_generator_gives_the_same_values():
-    one, two = (first_values(MINI, np.random.default_rng(5)) for _ in range(2))
+    one, two = (initial_values(MINI, np.random.default_rng(5)) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 def test_head_h_looks_h_plus_1_tokens_back(rng):
     """Averaged over texts, each head's largest weight is where it should be."""
-    params = first_values(MINI, rng)
+    params = initial_values(MINI, rng)
     weights = np.zeros((MINI.n_heads, MINI.window_size))
     for _ in range(4):
         trace = Trace("attn.weights")
@@ -47,7 +47,7 @@ def test_head_h_looks_h_plus_1_tokens_back(rng):
 
 
 def test_compressors_begin_as_the_keys(rng):
-    params = first_values(MINI, rng)
+    params = initial_values(MINI, rng)
     own = params["layers.3.attn.wkv.weight"]
     np.testing.assert_array_equal(params["layers.3.attn.compressor.wkv.weight"], np.concatenate([own, own]))
     np.testing.assert_array_equal(params["layers.2.attn.compressor.wkv.weight"], params["layers.2.attn.wkv.weight"])
@@ -82,15 +82,16 @@ def test_hash_tables_are_even_on_the_counts_they_were_made_for(rng):
 def test_a_grown_model_says_what_the_smaller_one_said(rng):
     small = some_layers(MINI, (0, 3))
     assert [small.layer_kind(i) for i in range(2)] == ["window", "csa"] and small.n_hash_layers == 1
-    params = first_values(small, rng)
+    params = initial_values(small, rng)
     for name in params:                                 # as if trained: streams that differ, a router with a bias
         if params[name].dtype == np.float32:
             params[name] = params[name] + 0.1 * params[name].std() * rng.standard_normal(params[name].shape, np.float32)
-    grown = grow(MINI, (0, 3), params, rng)
+    grown = add_layers(MINI, (0, 3), params, rng)
     check_parameters(MINI, grown)
     ids = rng.integers(0, 300, 300)
     before, after = model_of(small, params).logits(ids), model_of(MINI, grown).logits(ids)
-    assert np.abs(before - after).max() < 0.02 * np.abs(before).max()
+    apart = np.abs(before - after).max(axis=1) / np.abs(before).max()
+    assert np.quantile(apart, 0.95) < 1e-3              # the others may have met a tie of a router or an indexer
     np.testing.assert_array_equal(grown["layers.3.attn.wq_b.weight"], params["layers.1.attn.wq_b.weight"])
     assert not grown["layers.1.attn.wo_b.weight"].any() and grown["layers.1.attn.wkv.weight"].any()
 
@@ -103,4 +104,4 @@ def test_layers_that_do_not_exist_are_refused(layers):
 
 def test_shrinking_is_refused(rng):
     with pytest.raises(Refused, match="among the new ones"):
-        grow(MINI, (0, 2), first_values(some_layers(MINI, (0, 2)), rng), rng, wanted=(0, 3))
+        add_layers(MINI, (0, 2), initial_values(some_layers(MINI, (0, 2)), rng), rng, wanted=(0, 3))

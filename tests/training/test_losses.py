@@ -1,4 +1,4 @@
-"""Losses: their values by plain sums in float64, their gradients against nudges, and who is left out of them."""
+"""Losses: their values by plain sums in float64, their gradients against finite differences, and who is left out of them."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ops import naive
-from training.backward.nudges import BLIND, FLOAT64, expect, nudged
+from training.backward.finite_differences import BLIND, FLOAT64, expect, finite_difference
 
 from v4mini import Refused
 from v4mini.kernels.backward import losses as loops
@@ -20,7 +20,7 @@ def draw(rng):
 
 
 def slope_of(f, x):                                     # of a number
-    return nudged(f, [x], 1.0)[0]
+    return finite_difference(f, [x], 1.0)[0]
 
 
 # ---- next token ----
@@ -50,7 +50,7 @@ def test_a_certain_answer_has_no_slope_and_a_certain_mistake_one_of_1(dtype):
     np.testing.assert_allclose(g, [[0, 0, 0], [0.5, 0, -0.5]], atol=1e-7)
 
 
-def test_nothing_to_foretell_is_refused():
+def test_nothing_to_predict_is_refused():
     for weights in (np.zeros(2), np.zeros(0)):
         with pytest.raises(Refused, match="some prediction of weight above 0"):
             losses.cross_entropy(np.zeros((len(weights), 3)), np.zeros(len(weights), int), weights)
@@ -156,7 +156,7 @@ def test_index_divergence(draw, rng):
     assert not g[~seen].any() and not g[:2].any() and abs(g[2, 1]) < 1e-15 and g[3, :3].all()
 
 
-def test_scores_that_foretell_exactly_cost_nothing(rng):
+def test_scores_that_predict_exactly_cost_nothing(rng):
     target = rng.random((3, 5))
     value, g, _ = losses.index_divergence(np.log(target) + 7, target, np.ones((3, 5), bool))
     assert abs(value) < 1e-12

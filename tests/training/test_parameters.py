@@ -7,8 +7,8 @@ import pytest
 from v4mini import Config, Refused
 from v4mini.backend import Backend
 from v4mini.numerics.matrix import Matrix
+from v4mini.training.gradients import Gradients
 from v4mini.training.parameters import as_released, check_parameters, leaves
-from v4mini.training.rules import Rules
 from v4mini.training.tape import Tape
 from v4mini.weights.random import random_tensors
 from v4mini.weights.spec import tensors
@@ -37,7 +37,7 @@ def test_what_does_not_fit_the_config_is_refused(params, name, change, words):
 
 
 def test_every_float_tensor_is_a_leaf_of_its_own_and_holds_what_was_given(params):
-    tree, found = leaves(CONFIG, params, Tape(Backend(), Rules()))
+    tree, found = leaves(CONFIG, params, Tape(Backend(), Gradients()))
     assert found.keys() == {spec.name for spec in tensors(CONFIG) if spec.format != "i64"}
     assert len({id(value) for value in found.values()}) == len(found)
     for name, value in found.items():
@@ -53,7 +53,7 @@ def test_equal_tensors_are_still_different_leaves(params):
     for name in params:
         if name.endswith("norm.weight"):
             params[name] = np.ones_like(params[name])
-    tree, found = leaves(CONFIG, params, Tape(Backend(), Rules()))
+    tree, found = leaves(CONFIG, params, Tape(Backend(), Gradients()))
     assert tree.layers[2].attn_norm is found["layers.2.attn_norm.weight"]
     assert tree.layers[2].ffn_norm is found["layers.2.ffn_norm.weight"]
 
@@ -62,7 +62,7 @@ def test_quantised_leaves_hold_what_a_checkpoint_would(rng):
     config = Config.mini()
     params = {spec.name: np.zeros(spec.shape, np.int64) if spec.format == "i64" else rng.standard_normal(spec.shape, np.float32)
               for spec in tensors(config)}
-    _, found = leaves(config, params, Tape(Backend("released"), Rules(), "released"), "released")
+    _, found = leaves(config, params, Tape(Backend("released"), Gradients(), "released"), "released")
     kinds = {}
     for spec in tensors(config):
         if spec.format == "i64":

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from v4mini import Config, Refused
-from v4mini.training.feed import KINDS
+from v4mini.training.batches import KINDS
 from v4mini.training.recipe import Recipe, Stage, general, left_out, mini, recipe_for, without
 
 

@@ -1,4 +1,4 @@
-"""Losses and gradients of a whole step: Hugging Face's autograd says the same, nudges do, both engines and any packing."""
+"""A whole step: losses and gradients agree with Hugging Face's autograd, finite differences, both engines, any packing."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_every_gradient_is_that_of_hugging_face(engine, n_hash):
             assert not mine.any() or "indexer" in name, f"{name} has no gradient in torch"
 
 
-# ---- nudges in float64 ----
+# ---- finite differences in float64 ----
 
 NUDGE = 1e-7            # for all numbers of a tensor at once: at 1e-5 some clamp or choice of experts tips, and slopes jump
 
@@ -109,7 +109,7 @@ def test_every_tensor_nudged_along_a_random_direction(in_float64, monkeypatch, r
     settings = Settings(index_phase=phase, engine="numpy", balance_weight=0.05, recall=False)
     step = loss_and_gradients(config, params, batch, settings)
     assert {gradient.dtype for gradient in step.gradients.values()} == {np.dtype(np.float64)}
-    monkeypatch.setattr(Tape, "play_back", lambda self: None)           # from here on only losses are asked for
+    monkeypatch.setattr(Tape, "backward", lambda self: None)           # from here on only losses are asked for
     groups = {}
     for name in step.gradients:
         groups.setdefault(group_of(name), []).append(name)
@@ -154,8 +154,8 @@ def test_sequences_side_by_side_are_each_alone(rng):
         assert relative(gradient, sum(s * step.gradients.get(name, 0) for s, step in zip(share, alone))) < 1e-3, name
 
 
-def test_a_weight_belongs_to_the_token_foretold_whoever_foretells_it(model_of, rng):
-    """weights[6] alone is not 0: token 7 counts, foretold by row 6 of the model and by row 5 of the MTP block."""
+def test_a_weight_belongs_to_the_token_predicted_whoever_predicts_it(model_of, rng):
+    """weights[6] alone is not 0: token 7 counts, predicted by row 6 of the model and by row 5 of the MTP block."""
     config, ids = Config.tiny(), rng.integers(0, 97, 30)
     batch = Batch.of([ids], [np.eye(30)[6]])
     losses = loss_and_gradients(config, random_tensors(config), batch, Settings(index_phase="sparse", engine="numpy")).losses
@@ -215,7 +215,7 @@ def test_routes_of_the_same_moment_change_nothing_and_others_are_obeyed(engine, 
 
 
 def test_a_routers_gradient_is_right_for_experts_it_did_not_choose(rng):
-    """In float64 against nudges, as far as one step's loss goes: choices are fixed, weights are the router's own."""
+    """In float64 against finite differences, as far as one step's loss goes: choices are fixed, weights are the router's own."""
     config = Config.tiny().replace(vocab_size=300)
     params = random_tensors(config)
     batch = Batch.of([rng.integers(0, 300, 40)])

@@ -5,7 +5,7 @@ import pytest
 
 from v4mini.lessons.places import data_folder
 from v4mini.text.tokenizer import Tokenizer
-from v4mini.training import drills
+from v4mini.training import synthetic
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def tokenizer():
 TEXT = np.random.default_rng(1).integers(300, 2000, 3000)
 
 
-@pytest.mark.parametrize("drill", [drills.copying, drills.brackets, drills.sums], ids=lambda drill: drill.__name__)
+@pytest.mark.parametrize("drill", [synthetic.copying, synthetic.brackets, synthetic.sums], ids=lambda drill: drill.__name__)
 def test_rows_have_their_length_and_some_answers(rng, tokenizer, drill):
     for tokens in (16, 200, 513):
         ids, is_answer = drill(rng, TEXT, tokenizer, tokens)
@@ -25,7 +25,7 @@ def test_rows_have_their_length_and_some_answers(rng, tokenizer, drill):
 
 
 def test_sums_are_right_and_the_answer_is_what_is_marked(rng, tokenizer):
-    ids, is_answer = drills.sums(rng, TEXT, tokenizer, 400)
+    ids, is_answer = synthetic.sums(rng, TEXT, tokenizer, 400)
     lines = tokenizer.decode(ids).split("\n")[:-1]
     assert len(lines) > 20
     for line in lines:
@@ -35,7 +35,7 @@ def test_sums_are_right_and_the_answer_is_what_is_marked(rng, tokenizer):
 
 
 def test_brackets_close_what_was_opened_last(rng, tokenizer):
-    ids, is_answer = drills.brackets(rng, TEXT, tokenizer, 400)
+    ids, is_answer = synthetic.brackets(rng, TEXT, tokenizer, 400)
     lines, marks = [[]], [[]]
     for id, mark in zip(ids, is_answer):
         letter = tokenizer.decode([id])
@@ -58,7 +58,7 @@ def test_brackets_close_what_was_opened_last(rng, tokenizer):
 
 
 def test_what_is_marked_in_copying_was_there_before(rng, tokenizer):
-    ids, is_answer = drills.copying(rng, TEXT, tokenizer, 600)
+    ids, is_answer = synthetic.copying(rng, TEXT, tokenizer, 600)
     newline = tokenizer.encode("\n")[0]
     pieces = [list(map(int, p)) for p in np.split(ids, np.flatnonzero(ids == newline) + 1)][:-1]
     for first, second in zip(pieces[::2], pieces[1::2]):

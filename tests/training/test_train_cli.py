@@ -31,7 +31,7 @@ def small(monkeypatch, tmp_path):
     """The command on little text, with a recipe of six steps; gives the path of a config."""
     monkeypatch.setattr("v4mini.text.stdlib.stdlib_texts", stdlib_texts)
     monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (
-        recipe.Stage("text", 6, 2, 48, {"text": 0.5, "facts": 0.5}, 0.02, lesson=recipe.Lesson((1,), gap=2, far=0.0)),)))
+        recipe.Stage("text", 6, 2, 48, {"text": 0.5, "facts": 0.5}, 0.02, difficulty=recipe.Difficulty((1,), gap=2, far=0.0)),)))
     path = tmp_path / "config.json"
     path.write_text(json.dumps(CONFIG.to_dict()))
     return path

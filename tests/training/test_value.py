@@ -1,22 +1,22 @@
-"""Values: what layers do with arrays between operations, against nudges of the same lines on plain arrays."""
+"""Values: what layers do with arrays between operations, against finite differences of the same lines on plain arrays."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training.backward.nudges import FLOAT64, expect, nudged
+from training.backward.finite_differences import FLOAT64, expect, finite_difference
 
 from v4mini.backend import Backend
-from v4mini.training.rules import Rules
+from v4mini.training.gradients import Gradients
 from v4mini.training.tape import Tape
 from v4mini.training.value import Value
 
 
 def gradients(work, arrays, g):                         # of sum(work(*values) * g)
-    tape = Tape(Backend(), Rules())
+    tape = Tape(Backend(), Gradients())
     values = [Value(array, tape) for array in arrays]
     work(*values).add_gradient(g)
-    tape.play_back()
+    tape.backward()
     return [np.zeros(array.shape) if value.gradient is None else value.gradient for value, array in zip(values, arrays)]
 
 
@@ -41,7 +41,7 @@ LINES = {
 def test_what_layers_write(rng, line):
     work, arrays = LINES[line], [rng.standard_normal((3, 4)), rng.standard_normal((3, 4))]
     g = rng.standard_normal(np.shape(work(*arrays)))
-    for found, wanted in zip(gradients(work, arrays, g), nudged(work, arrays, g)):
+    for found, wanted in zip(gradients(work, arrays, g), finite_difference(work, arrays, g)):
         expect(found, wanted, FLOAT64)
 
 
@@ -60,13 +60,13 @@ def test_any_net_of_such_lines(net):
     rng = np.random.default_rng(len(net))
     arrays, g = [rng.standard_normal((3, 2)), rng.standard_normal((3, 2))], rng.standard_normal((3, 2))
     kept = g.copy()
-    for found, wanted in zip(gradients(work, arrays, g), nudged(work, arrays, g)):
+    for found, wanted in zip(gradients(work, arrays, g), finite_difference(work, arrays, g)):
         expect(found, wanted, FLOAT64, least=1e-8)
     np.testing.assert_array_equal(g, kept)              # whoever gave a gradient still has it
 
 
 def test_what_has_no_rule_is_refused_instead_of_computed_wrongly():
-    value = Value(np.ones((2, 3)), Tape(Backend(), Rules()))
+    value = Value(np.ones((2, 3)), Tape(Backend(), Gradients()))
     with pytest.raises(TypeError, match="np.cumsum has no rule on the tape"):
         np.cumsum(value)
     for rows in (np.array([0, 0]), [1]):

@@ -102,19 +102,19 @@ class _Ours:
     def __init__(self, config, engine, ids):
         from v4mini.training.adamw import AdamW
         from v4mini.training.batch import Batch
+        from v4mini.training.gradients import choose_gradients
         from v4mini.training.optimisers import Optimisers, decay_of, learner
-        from v4mini.training.rules import choose_rules
         from v4mini.training.step import Settings
 
         self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
         engine, _, alone = engine.partition("+")
-        rules = choose_rules(engine)[1]
+        gradients = choose_gradients(engine)[1]
         if alone:
             decay = {spec.name: decay_of(spec) for spec in tensors(config) if learner(spec) in ("muon", "adamw")}
-            only = AdamW(decay, self.params, update=rules.adamw)
+            only = AdamW(decay, self.params, update=gradients.adamw)
             self._update = lambda found: only.step(self.params, found.gradients, RATE)
         else:
-            both = Optimisers(config, self.params, newton_schulz=rules.newton_schulz, update=rules.adamw)
+            both = Optimisers(config, self.params, newton_schulz=gradients.newton_schulz, update=gradients.adamw)
             self._update = lambda found: both.step(self.params, found.gradients, found.load, RATE)
         self.settings = Settings(mtp_weight=0.0, balance_weight=0.0, index_weight=0.0, index_phase="sparse", recall=False,
                                  engine=engine)

@@ -1,10 +1,10 @@
 """From a model of a few layers to one of more: new layers begin silent, so that nothing learnt is lost.
 
-Not here: when (recipe.py), first values in general (first_values.py).
+Not here: when (recipe.py), first values in general (init.py).
 """
 
 from v4mini.shapes import Refused
-from v4mini.training.first_values import KEPT_WHOLE, first_values, mix_base
+from v4mini.training.init import KEPT_WHOLE, initial_values, mix_base
 from v4mini.training.optimisers import layer_of
 
 
@@ -18,7 +18,7 @@ def some_layers(config, layers):                        # -> Config
                           n_hash_layers=sum(config.is_hash_layer(layer) for layer in layers))
 
 
-def grow(config, layers, params, rng, wanted=None, counts=None):        # -> {name: array} for some_layers(config, wanted)
+def add_layers(config, layers, params, rng, wanted=None, counts=None):        # -> {name: array} for some_layers(config, wanted)
     """Parameters of `layers` of a config, put into a model with more of its layers (all, if `wanted` is None).
 
     A new layer's attention and experts answer 0 and its mixes leave each stream 99.9 % itself, so at first the larger
@@ -26,9 +26,9 @@ def grow(config, layers, params, rng, wanted=None, counts=None):        # -> {na
     """
     wanted = tuple(range(config.n_layers)) if wanted is None else tuple(wanted)
     if not set(layers) <= set(wanted):
-        raise Refused(f"grow: expected the layers {list(layers)} among the new ones, got {list(wanted)}.")
+        raise Refused(f"add_layers: expected the layers {list(layers)} among the new ones, got {list(wanted)}.")
     larger = some_layers(config, wanted)
-    grown = first_values(larger, rng, counts)
+    grown = initial_values(larger, rng, counts)
     old_number = {wanted.index(layer): number for number, layer in enumerate(layers)}
     for name in grown:
         number = layer_of(name, larger)

@@ -1,12 +1,12 @@
-"""Batches for each stage of a recipe: rows of text, facts and drills, drawn from one random generator.
+"""Batches for each stage of a recipe: rows of text, facts and synthetic tasks, drawn from one random generator.
 
-Not here: the rows themselves (corpus.py, facts.py, drills.py), which stage asks for what (recipe.py).
+Not here: the rows themselves (corpus.py, facts.py, synthetic.py), which stage asks for what (recipe.py).
 """
 
 import numpy as np
 
 from v4mini.shapes import Refused
-from v4mini.training import drills
+from v4mini.training import synthetic
 from v4mini.training.batch import Batch
 from v4mini.training.corpus import Rows
 from v4mini.training.facts import Marks, fact_row
@@ -16,7 +16,7 @@ KINDS = ("text", "facts", "copying", "brackets", "sums")
 ANSWERS = 0.9               # of the weight of a row that is no text
 
 
-class Feed:
+class Batches:
     """All randomness of a training run is in `rng`; `state` and `restore` put it into a checkpoint."""
 
     def __init__(self, corpus, tokenizer, config, rng):
@@ -44,9 +44,9 @@ class Feed:
                 self.rows = Rows(self.corpus, stage.length)
             return [(ids, np.ones(len(ids), np.float32)) for ids in self.rows.next(self.rng)]
         if kind == "facts":
-            ids, is_answer = fact_row(self.rng, self.corpus.ids, self.marks, stage.length, stage.lesson)
+            ids, is_answer = fact_row(self.rng, self.corpus.ids, self.marks, stage.length, stage.difficulty)
         elif kind in KINDS:
-            ids, is_answer = getattr(drills, kind)(self.rng, self.corpus.ids, self.tokenizer, stage.length)
+            ids, is_answer = getattr(synthetic, kind)(self.rng, self.corpus.ids, self.tokenizer, stage.length)
         else:
             raise Refused(f"mix: expected some of {', '.join(KINDS)}, got {kind!r}.")
         return [(ids, row_weights(is_answer))]
@@ -57,7 +57,7 @@ class Feed:
         return {"rng": self.rng.bit_generator.state, "rows": rows}
 
     def restore(self, state):
-        """Go on where another Feed over the same texts was."""
+        """Go on where another Batches over the same texts was."""
         self.rng.bit_generator.state = state["rng"]
         self.rows = state["rows"] and Rows(self.corpus, **state["rows"])
 
@@ -65,7 +65,7 @@ class Feed:
 def row_weights(is_answer, share=ANSWERS):              # [T] bool -> [T] float32, their sum T
     """What the prediction after each token weighs: the answers `share` of the row, all else the rest, evenly.
 
-    A row of drills weighs as much as a row of text, however few answers it has.
+    A row of a synthetic task weighs as much as a row of text, however few answers it has.
     """
     T, known = len(is_answer), is_answer[1:]
     weights, answers = np.zeros(T, np.float32), int(known.sum())

@@ -1,6 +1,6 @@
 """Text as token ids, and rows of it in an order that never repeats within an epoch.
 
-Not here: where texts come from (text/stdlib.py), other things to learn from (facts.py, drills.py).
+Not here: where texts come from (text/stdlib.py), other things to learn from (facts.py, synthetic.py).
 """
 
 from dataclasses import dataclass

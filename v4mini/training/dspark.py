@@ -21,9 +21,9 @@ import numpy as np
 from v4mini.layers.dspark import beside, confidence, markov, parallel_stage
 from v4mini.layers.sequences import NoMemory
 from v4mini.model import Model
+from v4mini.training.gradients import choose_gradients
 from v4mini.training.optimisers import Optimisers, clip
 from v4mini.training.parameters import leaves
-from v4mini.training.rules import choose_rules
 from v4mini.training.tape import Tape
 from v4mini.training.value import Value
 from v4mini.weights.tree import build
@@ -72,7 +72,7 @@ def _picks(anchors, T, G, window):                      # -> [A, W + G - 1]: mai
 
 def draft_loss_and_gradients(config, params, rounds, engine="auto"):    # -> {loss: float}, {released name: array}, {layer: [E]}
     """One step: losses, the gradients of the drafter's own tensors, and how many tokens each of its experts got."""
-    tape = Tape(*choose_rules(engine))
+    tape = Tape(*choose_gradients(engine))
     tape.sparse, tape.spans = True, [slice(0, len(rounds.ids))]
     weights, found = leaves(config, params, tape)
     main_positions = np.arange(len(rounds.taps))
@@ -83,7 +83,7 @@ def draft_loss_and_gradients(config, params, rounds, engine="auto"):    # -> {lo
     losses, g_logits, g_sure = draft_losses(logits.data, sure.data[:, 0], rounds.targets, rounds.wanted, rounds.weights)
     logits.add_gradient(g_logits)
     sure.add_gradient(g_sure[:, None])
-    tape.play_back()
+    tape.backward()
     own = {name: value.gradient for name, value in found.items() if name.startswith("mtp.") and value.gradient is not None}
     return losses, own, dict(tape.load)
 
@@ -116,10 +116,10 @@ def train_drafter(config, params, texts, steps, rate=1e-3, rounds=48, seed=0, en
     report(step, losses) is called after each.
     """
     params, rng = {name: np.array(value) for name, value in params.items()}, np.random.default_rng(seed)
-    run, rules = choose_rules(engine)
+    run, gradients = choose_gradients(engine)
     alone = {name: value for name, value in params.items() if not name.startswith("mtp.")}
     model = Model(config, dataclasses.replace(build(config.replace(n_dspark_layers=0), alone.get), dspark=None), run)
-    optimisers = Optimisers(config, params, newton_schulz=rules.newton_schulz, update=rules.adamw)
+    optimisers = Optimisers(config, params, newton_schulz=gradients.newton_schulz, update=gradients.adamw)
     for step in range(steps):
         ids = np.asarray(texts(rng))
         places = np.sort(rng.choice(np.arange(1, len(ids) - config.dspark_block_size), rounds, replace=False))

@@ -1,6 +1,6 @@
 """What a trained model can do, measured on text it has never seen.
 
-    bits per byte       how well it foretells text, beside what xz makes of the same text
+    bits per byte       how well it predicts text, beside what xz makes of the same text
     needles             facts fetched from a haystack of any length
     agreement           how often the MTP block's guess is the model's own next choice
     recall              how many of the entries that attention weighs most the indexers pick
@@ -20,7 +20,7 @@ from v4mini.layers.finite import finite_logits
 from v4mini.shapes import Refused
 from v4mini.training.batch import Batch
 from v4mini.training.facts import VALUE, Marks, haystack
-from v4mini.training.first_values import first_values
+from v4mini.training.init import initial_values
 from v4mini.training.step import Settings, loss_and_gradients
 from v4mini.weights.tree import build
 
@@ -31,7 +31,7 @@ DEPTHS = 8                  # parts of a haystack, oldest first
 
 
 def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_byte", "bytes", "tokens", "nats", "xz"}
-    """Bits the model needs for each byte of the texts: each read from its beginning to its end, both foretold.
+    """Bits the model needs for each byte of the texts: each read from its beginning to its end, both predicted.
 
     "xz" is what `xz -9e` makes of all texts together: it has seen none before, the model was trained on others of their kind.
     """
@@ -43,7 +43,7 @@ def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_
         raise Refused("bits_per_byte: expected some text, got none.")
     for number, text in enumerate(texts):
         ids = [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
-        nats += float(surprise(model, ids).sum())
+        nats += float(nll(model, ids).sum())
         tokens += len(ids) - 1
         if progress:
             progress(number + 1, len(texts))
@@ -52,7 +52,7 @@ def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_
             "xz": 8 * packed / nbytes}
 
 
-def surprise(model, ids):                               # [T] -> [T - 1] float64, nats
+def nll(model, ids):                                    # [T] -> [T - 1] float64, nats
     """-log p of each token after the first, given all before it. Reads in chunks, so a text may be of any length."""
     cache, nats = model.new_cache(), []
     for start in range(0, len(ids) - 1, CHUNK):
@@ -140,7 +140,7 @@ def router_load(model, sequences):                      # -> {layer: [E] share o
 
 def with_random_indexers(model, seed=0):                # CachedModel -> CachedModel
     """The same model, but its indexers look where untrained ones look."""
-    fresh = build(model.config, first_values(model.config, np.random.default_rng(seed)).get).layers
+    fresh = build(model.config, initial_values(model.config, np.random.default_rng(seed)).get).layers
     layers = tuple(replace(own, attn=replace(own.attn, indexer=new.attn.indexer))
                    for own, new in zip(model.weights.layers, fresh))
     return CachedModel(model.config, replace(model.weights, layers=layers), model.ops)

@@ -39,7 +39,7 @@ class Marks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Difficulty:
     """How hard the questions of a row are."""
 
     keys: tuple[int, ...] = (3,)        # lengths of keys, each as likely
@@ -50,10 +50,10 @@ class Lesson:
     spread: float = 1.0                 # each row's own gap is up to so many times as long, log-uniformly
 
 
-def fact_row(rng, text, marks, tokens, lesson):         # -> ids [tokens] int64, is_answer [tokens] bool
+def fact_row(rng, text, marks, tokens, difficulty):     # -> ids [tokens] int64, is_answer [tokens] bool
     """One row of text, facts and ever more questions. Every fact is asked for once at most."""
     row, answers, facts, open_keys = [], [], {}, []
-    gap = lesson.gap * (lesson.spread**rng.random() if lesson.spread > 1 else 1)
+    gap = difficulty.gap * (difficulty.spread**rng.random() if difficulty.spread > 1 else 1)
     while len(row) < tokens:
         length = min(int(rng.geometric(1 / gap)), LONGEST_TEXT)
         start = int(rng.integers(len(text) - LONGEST_TEXT))
@@ -61,9 +61,9 @@ def fact_row(rng, text, marks, tokens, lesson):         # -> ids [tokens] int64,
         answers += [False] * length
         key = None
         if open_keys and rng.random() < 0.15 + 0.7 * min(1.0, len(row) / tokens):
-            key = _asked(rng, open_keys, facts, len(row), lesson)
+            key = _asked(rng, open_keys, facts, len(row), difficulty)
         if key is None:
-            key = new_key(rng, facts, marks, int(rng.choice(lesson.keys)), lesson.similar)
+            key = new_key(rng, facts, marks, int(rng.choice(difficulty.keys)), difficulty.similar)
             facts[key] = tuple(rng.choice(marks.letters, VALUE).tolist()), len(row)
             open_keys.append(key)
             row += written(marks, marks.fact, key, facts[key][0])
@@ -75,9 +75,9 @@ def fact_row(rng, text, marks, tokens, lesson):         # -> ids [tokens] int64,
     return np.array(row[:tokens]), np.array(answers[:tokens])
 
 
-def _asked(rng, open_keys, facts, now, lesson):         # -> key, or None: nothing to ask that is far enough
-    old = [key for key in open_keys if now - facts[key][1] > lesson.window]
-    among = old if rng.random() < lesson.far else open_keys
+def _asked(rng, open_keys, facts, now, difficulty):     # -> key, or None: nothing to ask that is far enough
+    old = [key for key in open_keys if now - facts[key][1] > difficulty.window]
+    among = old if rng.random() < difficulty.far else open_keys
     return among[int(rng.integers(len(among)))] if among else None
 
 

@@ -13,7 +13,7 @@ from v4mini.training.losses import cross_entropy
 from v4mini.training.muon import newton_schulz
 
 
-class Rules:
+class Gradients:
     """NumPy: the formulas to read."""
 
     name = "numpy"
@@ -26,7 +26,7 @@ class Rules:
     cross_entropy, newton_schulz, adamw = map(staticmethod, (cross_entropy, newton_schulz, update))
 
 
-def numba_rules():                                      # -> Rules
+def numba_gradients():                                  # -> Gradients
     """The same with loops behind; products of linear layers stay with BLAS."""
     from v4mini.kernels import adamw as adamw_loops
     from v4mini.kernels import muon as muon_loops
@@ -38,21 +38,21 @@ def numba_rules():                                      # -> Rules
     from v4mini.kernels.backward import mix as mix_loops
     from v4mini.kernels.backward import norm as norm_loops
 
-    rules = Rules()
-    rules.name = "numba, linear layers numpy (BLAS)"
-    rules.rms_norm, rules.rms_unit = norm_loops.rms_norm, norm_loops.rms_unit
-    rules.rope = lambda g, positions, freqs, inverse=False: rope_forward.rope(g, positions, freqs, not inverse)
-    rules.hc_pre, rules.hc_post, rules.hc_head = mix_loops.hc_pre, mix_loops.hc_post, mix_loops.hc_head
-    rules.compress = compress_loops.compress
-    rules.attend_keeping, rules.attend = attention_loops.attend_keeping, attention_loops.attend
-    rules.experts_keeping, rules.experts = experts_loops.experts_keeping, experts_loops.experts
-    rules.cross_entropy = partial(cross_entropy, each=losses_loops.surprise_of_each)
-    rules.newton_schulz, rules.adamw = muon_loops.newton_schulz, adamw_loops.update
-    return rules
+    gradients = Gradients()
+    gradients.name = "numba, linear layers numpy (BLAS)"
+    gradients.rms_norm, gradients.rms_unit = norm_loops.rms_norm, norm_loops.rms_unit
+    gradients.rope = lambda g, positions, freqs, inverse=False: rope_forward.rope(g, positions, freqs, not inverse)
+    gradients.hc_pre, gradients.hc_post, gradients.hc_head = mix_loops.hc_pre, mix_loops.hc_post, mix_loops.hc_head
+    gradients.compress = compress_loops.compress
+    gradients.attend_keeping, gradients.attend = attention_loops.attend_keeping, attention_loops.attend
+    gradients.experts_keeping, gradients.experts = experts_loops.experts_keeping, experts_loops.experts
+    gradients.cross_entropy = partial(cross_entropy, each=losses_loops.surprise_of_each)
+    gradients.newton_schulz, gradients.adamw = muon_loops.newton_schulz, adamw_loops.update
+    return gradients
 
 
-def choose_rules(engine):                               # "auto" | "numba" | "numpy" -> (Backend, Rules)
-    """The engine that runs forward, and the rules that run backward."""
+def choose_gradients(engine):                           # "auto" | "numba" | "numpy" -> (Backend, Gradients)
+    """The engine that runs forward, and the gradients that run backward."""
     if engine not in ("auto", "numba", "numpy"):
         raise Refused(f"engine: expected auto, numba or numpy, got {engine!r}. Leave it out to take the fastest.")
-    return choose_backend(engine), Rules() if engine == "numpy" else numba_rules()
+    return choose_backend(engine), Gradients() if engine == "numpy" else numba_gradients()

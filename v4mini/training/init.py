@@ -26,7 +26,7 @@ KEPT, KEPT_WHOLE = 4.0, 8.0             # logit of the mix's diagonal: each stre
 LOOKING = 8                             # pairs of a head that look back, the fastest ones
 
 
-def first_values(config, rng, counts=None):             # -> {released name: float32 array; tid2eid: int64}
+def initial_values(config, rng, counts=None):           # -> {released name: float32 array; tid2eid: int64}
     """All tensors of a model about to learn. counts [V]: how often each token comes, for even hash tables."""
     shared = rng.standard_normal(config.dim).astype(np.float32)
     params = {spec.name: _drawn(spec, config, rng, counts) for spec in tensors(config)}

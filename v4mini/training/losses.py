@@ -57,7 +57,7 @@ def balance(scores, chosen, spans):                     # [T, E], [T, K] int, [s
 
 
 def index_divergence(scores, target, seen):             # [T, N] twice, [T, N] bool -> float, g_scores [T, N], float
-    """How badly index scores foretell attention: sum_t m_t KL(target_t / m_t || softmax(scores_t)), its gradient, sum_t m_t.
+    """How badly index scores predict attention: sum_t m_t KL(target_t / m_t || softmax(scores_t)), its gradient, sum_t m_t.
 
     target: attention weights on entries, summed over heads; m_t, their sum, is how much token t cares. Both are taken as
     given. The caller divides by the sum of m_t (of all sequences), so that tokens count as their attention does.

@@ -1,6 +1,6 @@
 """A recipe: what a model learns, stage after stage, in plain numbers.
 
-Not here: the rows (feed.py), the loop (loop.py).
+Not here: the rows (batches.py), the loop (loop.py).
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from v4mini.config import Config
 from v4mini.shapes import Refused
-from v4mini.training.facts import Lesson
-from v4mini.training.growth import some_layers
+from v4mini.training.add_layers import some_layers
+from v4mini.training.facts import Difficulty
 from v4mini.training.schedule import rate_at
 from v4mini.training.step import Settings
 
@@ -27,7 +27,7 @@ class Stage:
     end_rate: float | None = None       # after a cosine over the last decay_steps
     warm_up: int = 0
     decay_steps: int = 0
-    lesson: Lesson = field(default_factory=Lesson)
+    difficulty: Difficulty = field(default_factory=Difficulty)
     until: float | None = None          # ends early once so many questions about facts are answered right
     layers: tuple[int, ...] | None = None       # which of the config's layers there are yet; None: all
     text_jumps: float = 0.25            # share of documents that jump through positions; facts and drills always do
@@ -122,24 +122,25 @@ def mini():                                             # -> Recipe
 
 def _fetching(layers):
     """Two layers, a window and a CSA: first to fetch what stands near, then from afar. All at once nothing would be learnt."""
-    def stage(name, steps, rows, length, lesson, **more):
-        return Stage(name, steps, rows, length, {"facts": 1.0}, rate=0.01, lesson=lesson, layers=layers, mtp_weight=0.0, **more)
-    return (stage("keys of one token", 150, 32, 128, Lesson((1,), gap=2, far=0.0), warm_up=30, until=0.75),
-            stage("keys of two", 60, 32, 128, Lesson((1, 2), gap=3, far=0.0), until=0.75),
-            stage("beyond the window", 150, 16, 256, Lesson((1, 2, 3), gap=4, far=0.5), until=0.75),
-            stage("longer rows", 60, 8, 512, Lesson((2, 3), gap=6), until=0.75),
-            stage("sure of it", 60, 16, 512, Lesson(), until=0.97))
+    def stage(name, steps, rows, length, difficulty, **more):
+        return Stage(name, steps, rows, length, {"facts": 1.0}, rate=0.01, difficulty=difficulty, layers=layers, mtp_weight=0.0,
+                     **more)
+    return (stage("keys of one token", 150, 32, 128, Difficulty((1,), gap=2, far=0.0), warm_up=30, until=0.75),
+            stage("keys of two", 60, 32, 128, Difficulty((1, 2), gap=3, far=0.0), until=0.75),
+            stage("beyond the window", 150, 16, 256, Difficulty((1, 2, 3), gap=4, far=0.5), until=0.75),
+            stage("longer rows", 60, 8, 512, Difficulty((2, 3), gap=6), until=0.75),
+            stage("sure of it", 60, 16, 512, Difficulty(), until=0.97))
 
 
 def _speaking():
     """All layers: text, and not to forget. MTP learns from the third stage on; what ships is rounded as it ships in the last."""
     drills = {"copying": 0.04, "brackets": 0.04, "sums": 0.04}
     mix, fetching = {"text": 0.62, "facts": 0.26, **drills}, {"text": 0.5, "facts": 0.38, **drills}
-    hard, rare = Lesson(gap=5, similar=0.6), Lesson(gap=5, similar=0.5, spread=8)
+    hard, rare = Difficulty(gap=5, similar=0.6), Difficulty(gap=5, similar=0.5, spread=8)
     return (Stage("all layers", 100, 16, 512, mix, 0.015, warm_up=15, mtp_weight=0.0),
-            Stage("what the indexer picks", 160, 16, 512, mix, 0.015, lesson=hard, mtp_weight=0.0, index_phase="sparse"),
-            Stage("all entries, two tokens ahead", 200, 16, 512, fetching, 0.012, lesson=rare),
-            Stage("longer rows, picked entries", 220, 4, 2048, fetching, 0.012, 0.003, decay_steps=160, lesson=rare,
+            Stage("what the indexer picks", 160, 16, 512, mix, 0.015, difficulty=hard, mtp_weight=0.0, index_phase="sparse"),
+            Stage("all entries, two tokens ahead", 200, 16, 512, fetching, 0.012, difficulty=rare),
+            Stage("longer rows, picked entries", 220, 4, 2048, fetching, 0.012, 0.003, decay_steps=160, difficulty=rare,
                   index_phase="sparse"),
-            Stage("in 4 and 8 bits", 100, 4, 2048, fetching, 0.003, 0.0003, decay_steps=100, lesson=rare, mtp_weight=0.1,
+            Stage("in 4 and 8 bits", 100, 4, 2048, fetching, 0.003, 0.0003, decay_steps=100, difficulty=rare, mtp_weight=0.1,
                   index_phase="sparse", quantise="released"))

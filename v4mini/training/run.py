@@ -12,15 +12,15 @@ import numpy as np
 from v4mini.engines import choose_backend
 from v4mini.model import Model
 from v4mini.shapes import Refused
+from v4mini.training.add_layers import add_layers
 from v4mini.training.batch import Batch
+from v4mini.training.batches import Batches
 from v4mini.training.checkpoint import read_checkpoint, write_checkpoint
 from v4mini.training.facts import fact_row
-from v4mini.training.feed import Feed
-from v4mini.training.first_values import first_values
-from v4mini.training.growth import grow
+from v4mini.training.gradients import choose_gradients
+from v4mini.training.init import initial_values
 from v4mini.training.optimisers import Optimisers, clip
 from v4mini.training.restore import check_ahead, check_arrays, check_state
-from v4mini.training.rules import choose_rules
 from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
 
@@ -37,11 +37,11 @@ class Run:
         self.recipe, self.engine = recipe, engine
         self.counts = corpus.counts(recipe.config.vocab_size)
         rng = np.random.default_rng(recipe.seed)
-        self.feed = Feed(corpus, tokenizer, recipe.config, rng)
+        self.feed = Batches(corpus, tokenizer, recipe.config, rng)
         self.number = self.stage_step = self.step = self.tokens = 0
         self.seconds, self.accuracy = 0.0, None         # wall clock of the loop around; answers right, when last checked
         self.ahead = []                                 # [(Batch, its routes)], of steps to come: with anticipatory routing
-        self.params = first_values(self.config, rng, self.counts)
+        self.params = initial_values(self.config, rng, self.counts)
         self.optimisers = self._fresh()
 
     @property
@@ -103,7 +103,7 @@ class Run:
         stage = self.stage
         rng = np.random.default_rng([self.recipe.seed, self.step])
         model = Model(self.config, build(self.config, self.params.get), choose_backend(self.engine))
-        rows = [fact_row(rng, self.feed.corpus.ids, self.feed.marks, stage.length, stage.lesson)
+        rows = [fact_row(rng, self.feed.corpus.ids, self.feed.marks, stage.length, stage.difficulty)
                 for _ in range(max(1, CHECKED_TOKENS // stage.length))]
         right = asked = 0
         for (ids, is_answer), logits in zip(rows, model.logits_many([ids for ids, _ in rows])):
@@ -118,13 +118,14 @@ class Run:
         before, layers = self.stage.layers, tuple(range(self.recipe.config.n_layers))
         self.number, self.stage_step, self.accuracy, self.ahead = self.number + 1, 0, None, []
         if (before or layers) != (self.stage.layers or layers):
-            self.params = grow(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers, self.counts)
+            self.params = add_layers(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers,
+                                     self.counts)
             self.optimisers = self._fresh()
 
     def _fresh(self):
-        rules = choose_rules(self.engine)[1]
-        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed, rules.newton_schulz,
-                          rules.adamw)
+        gradients = choose_gradients(self.engine)[1]
+        return Optimisers(self.config, self.params, self.recipe.vector_rate, self.recipe.bias_speed, gradients.newton_schulz,
+                          gradients.adamw)
 
     # ---- on disk ----
 

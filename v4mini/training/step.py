@@ -9,9 +9,9 @@ import numpy as np
 
 from v4mini.model import Model
 from v4mini.shapes import Refused
+from v4mini.training.gradients import choose_gradients
 from v4mini.training.parameters import check_parameters, leaves
-from v4mini.training.rules import choose_rules
-from v4mini.training.tape import Placed, Tape
+from v4mini.training.tape import PositionedSequence, Tape
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Settings:
     index_weight: float = 1.0           # of the indexers' loss; 0: they do not learn
     index_phase: str = "dense"          # CSA layers read all visible entries ("dense") or the indexer's picks ("sparse")
     quantise: str | None = None         # "released": the forward rounds weights and activations as the release does
-    recall: bool = True                 # in the dense phase, measure how well indexers foretell attention
+    recall: bool = True                 # in the dense phase, measure how well indexers predict attention
     engine: str = "auto"                # "numba", "numpy"; auto takes the fastest
 
     def __post_init__(self):
@@ -57,7 +57,7 @@ def loss_and_gradients(config, params, batch, settings=None, routes=None):      
     settings = settings or Settings()
     tape, found, model = _ready(config, params, batch, settings, routes)
     losses = _forward(model, tape, batch, settings) | _side_losses(tape, settings)
-    tape.play_back()
+    tape.backward()
     weights = {"next": 1.0, "mtp": settings.mtp_weight, "balance": settings.balance_weight, "index": settings.index_weight}
     losses["loss"] = sum(weights[name] * loss for name, loss in losses.items())
     gradients = {name: value.gradient for name, value in found.items() if value.gradient is not None}
@@ -81,9 +81,9 @@ def routes_of(config, params, batch, settings=None):    # -> {layer: [T, K] int6
 def _ready(config, params, batch, settings, routes=None):               # -> Tape, {name: Value}, Model
     check_parameters(config, params)
     check_batch(config, batch)
-    engine, rules = choose_rules(settings.engine)
-    tape = Tape(engine, rules, settings.quantise, settings.index_phase == "sparse", settings.index_weight > 0, settings.recall,
-                routes)
+    engine, gradients = choose_gradients(settings.engine)
+    tape = Tape(engine, gradients, settings.quantise, settings.index_phase == "sparse", settings.index_weight > 0,
+                settings.recall, routes)
     tree, found = leaves(config, params, tape, settings.quantise)
     return tape, found, Model(config, tree, tape)
 
@@ -105,20 +105,20 @@ def check_batch(config, batch):
 
 def _forward(model, tape, batch, settings):             # -> {"next": ..., "mtp": ...}; seeds the gradients of the logits
     tape.spans = batch.spans
-    streams = model.streams(batch.ids, [(span, Placed(batch.positions[span])) for span in batch.spans])
+    streams = model.streams(batch.ids, [(span, PositionedSequence(batch.positions[span])) for span in batch.spans])
     tokens, targets = batch.after(1)
     logits = model.head(streams, model.weights.head)
-    losses = {"next": _foretold(tape, logits, tokens, batch.ids[targets], batch.weights[tokens])}
+    losses = {"next": _next_token_loss(tape, logits, tokens, batch.ids[targets], batch.weights[tokens])}
     if settings.mtp_weight and model.weights.mtp is not None:
         losses["mtp"] = _mtp(model, tape, batch, streams, settings.mtp_weight)
     return losses
 
 
-def _foretold(tape, logits, rows, targets, weights, share=1.0):         # -> loss; seeds the gradient of the logits
-    """Cross entropy of those rows of logits [T, V], which foretell targets; `share` of it counts. Other rows weigh nothing."""
+def _next_token_loss(tape, logits, rows, targets, weights, share=1.0):         # -> loss; seeds the gradient of the logits
+    """Cross entropy of those rows of logits [T, V], which predict targets; `share` of it counts. Other rows weigh nothing."""
     of, weigh = np.zeros(len(logits), np.int64), np.zeros(len(logits), weights.dtype)
     of[rows], weigh[rows] = targets, weights
-    loss, g = tape.rules.cross_entropy(logits.data, of, weigh)
+    loss, g = tape.gradients.cross_entropy(logits.data, of, weigh)
     if share != 1:
         g *= g.dtype.type(share)
     logits.add_gradient(g)
@@ -130,12 +130,12 @@ def _mtp(model, tape, batch, streams, share):           # -> loss; seeds the gra
     tokens, nexts = batch.after(1)
     lengths = [n for n in np.diff(batch.ends, prepend=0) - 1 if n]
     tape.spans = [slice(int(end - n), int(end)) for end, n in zip(np.cumsum(lengths), lengths)]
-    sequences = [(span, Placed(batch.positions[tokens[span]])) for span in tape.spans]
+    sequences = [(span, PositionedSequence(batch.positions[tokens[span]])) for span in tape.spans]
     streams = model.mtp_streams(tape.take(streams, tokens), batch.ids[nexts], sequences)
     logits = model.head(streams, model.weights.mtp.head)
     rows = np.flatnonzero(np.isin(tokens, batch.after(2)[0]))
     at = tokens[rows]
-    return _foretold(tape, logits, rows, batch.ids[at + 2], batch.weights[at + 1], share)
+    return _next_token_loss(tape, logits, rows, batch.ids[at + 2], batch.weights[at + 1], share)
 
 
 def _side_losses(tape, settings):                       # -> {"balance": ..., "index": ...}; seeds their gradients

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Value:
-    """`data` [...] and, once the tape was played back, `gradient` of the same shape. A leaf has a tensor's name."""
+    """`data` [...] and, once the tape ran backward, `gradient` of the same shape. A leaf has a tensor's name."""
 
     __slots__ = ("data", "tape", "name", "gradient", "_is_own")
     __array_ufunc__ = None                              # array + Value is an error, not a sum element by element

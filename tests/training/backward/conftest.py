@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import pytest
-from training.backward.nudges import BLIND, FLOAT32, FLOAT64, expect, nudged
+from training.backward.finite_differences import BLIND, FLOAT32, FLOAT64, expect, finite_difference
 
-from v4mini.training.rules import Rules, numba_rules
+from v4mini.training.gradients import Gradients, numba_gradients
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Backward rules, the numbers they work with, and how near those come to a nudge of the float64 twin."""
+    """Backward gradients, the numbers they work with, and how near those come to a nudge of the float64 twin."""
 
-    rules: Rules
+    gradients: Gradients
     dtype: type
     share: float
 
@@ -24,7 +24,7 @@ class Engine:
 
     def agrees(self, found, f, arrays, g, names=None):
         """Every gradient found is that of nudging f, at the very numbers the engine was given."""
-        wanted = nudged(f, self.given(*arrays), g)
+        wanted = finite_difference(f, self.given(*arrays), g)
         assert len(found) == len(wanted)
         for number, pair in enumerate(zip(found, wanted)):
             expect(*pair, self.share, names[number] if names else f"gradient {number}", BLIND)
@@ -34,8 +34,8 @@ class Engine:
 def engine(request):
     """The formulas in float64, then the loops in float32. Their numbers are the same: draw() gives such as float32 holds."""
     if request.param == "numpy":
-        return Engine(Rules(), np.float64, FLOAT64)
-    return Engine(numba_rules(), np.float32, FLOAT32)
+        return Engine(Gradients(), np.float64, FLOAT64)
+    return Engine(numba_gradients(), np.float32, FLOAT32)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def twins():
         return argument.astype(dtype) if is_real else argument
 
     def check(name, *arguments, share=FLOAT32, **named):
-        slow, fast = getattr(Rules(), name), getattr(numba_rules(), name)
+        slow, fast = getattr(Gradients(), name), getattr(numba_gradients(), name)
         wanted = slow(*cast(arguments, np.float64), **named)
         answers = []
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):

@@ -19,7 +19,7 @@ BLIND = 1e-9
 FLOAT32 = 2e-5
 
 
-def nudged(f, arrays, g):                               # f(*arrays) -> array or tuple -> gradient of sum(f * g) for each array
+def finite_difference(f, arrays, g):                    # f(*arrays) -> array or tuple -> gradient of sum(f * g) for each array
     """Central differences, number by number. `g` has the shapes of what f gives."""
     arrays = [np.array(array, np.float64) for array in arrays]
     gradients = [np.zeros_like(array) for array in arrays]

@@ -1,14 +1,14 @@
-"""Attention over window rows, entries and a sink: gradients against nudges."""
+"""Attention over window rows, entries and a sink: gradients against finite differences."""
 
 import numpy as np
 import pytest
 from ops import naive
-from training.backward.nudges import expect
+from training.backward.finite_differences import expect
 
 from v4mini.shapes import Refused
 from v4mini.training.backward import attention
 from v4mini.training.backward.attention import readable
-from v4mini.training.rules import numba_rules
+from v4mini.training.gradients import numba_gradients
 
 SCALE, HEADS, WIDTH = 0.6, 2, 3
 
@@ -37,9 +37,9 @@ def check(engine, draw, positions, window, N=None, picks=None, visible=None, sin
     first = np.searchsorted(positions, positions - window, side="right")
     given, (g_here,) = engine.given(*arrays), engine.given(g)
     entries = given[3] if N is not None else None
-    out, log_total, _ = engine.rules.attend_keeping(*given[:3], first, SCALE, entries, picks, visible)
+    out, log_total, _ = engine.gradients.attend_keeping(*given[:3], first, SCALE, entries, picks, visible)
     expect(out, forward(positions, window, picks, visible)(*arrays), engine.share, "the answer")
-    found = engine.rules.attend(g_here, *given[:3], first, SCALE, entries, picks, visible, out, log_total)
+    found = engine.gradients.attend(g_here, *given[:3], first, SCALE, entries, picks, visible, out, log_total)
     engine.agrees(found[: len(arrays)], forward(positions, window, picks, visible), arrays, g,
                   ["g_q", "g_rows", "g_sink", "g_entries"][: len(arrays)])
     return found
@@ -89,10 +89,10 @@ def test_a_sink_far_from_all_logits_overflows_nothing(engine, draw, size):
     def run(sink):
         g, q, rows = arrays
         sinks = np.full(HEADS, sink, engine.dtype)
-        out, log_total, _ = engine.rules.attend_keeping(q, rows, sinks, first, SCALE)
+        out, log_total, _ = engine.gradients.attend_keeping(q, rows, sinks, first, SCALE)
         if sink > 0:                                    # the denominator is the sink's own power
             np.testing.assert_allclose(log_total, sink, rtol=1e-6)
-        return engine.rules.attend(g, q, rows, sinks, first, SCALE, None, None, None, out, log_total)[:3]
+        return engine.gradients.attend(g, q, rows, sinks, first, SCALE, None, None, None, out, log_total)[:3]
     for low, none, high in zip(run(-size), run(-60), run(size)):
         np.testing.assert_allclose(low, none, rtol=1e-6, atol=1e-20)
         np.testing.assert_allclose(high, 0, atol=1e-30)
@@ -103,7 +103,7 @@ def test_what_is_watched_is_the_weight_on_entries_over_all_heads(engine, draw):
     visible = np.array([0, 0, 1, 2, 3])
     given = engine.given(q, rows, sink)
     far, = engine.given(entries)
-    found = engine.rules.attend_keeping(*given, np.maximum(np.arange(5) - 1, 0), SCALE, far, None, visible, watch=True)[2]
+    found = engine.gradients.attend_keeping(*given, np.maximum(np.arange(5) - 1, 0), SCALE, far, None, visible, watch=True)[2]
     wanted = np.zeros((5, 3))
     for t in range(5):
         keys = [*rows[max(0, t - 1): t + 1], *entries[: visible[t]]]
@@ -119,13 +119,13 @@ def test_loops_refuse_what_would_be_read_past_the_end(draw, wrong):
     q, rows, sink, entries = (np.float32(draw(*shape)) for shape in ((3, HEADS, WIDTH), (3, WIDTH), (HEADS,), (2, WIDTH)))
     given = {"first": np.array([0, 0, 0]), "picks": np.zeros((3, 1), int), **wrong}
     with pytest.raises(Refused, match=f"{next(iter(wrong))}: expected"):
-        numba_rules().attend_keeping(q, rows, sink, given["first"], SCALE, entries, given["picks"])
+        numba_gradients().attend_keeping(q, rows, sink, given["first"], SCALE, entries, given["picks"])
 
 
 def test_no_tokens(engine):
     none, given = np.empty(0, np.int64), engine.given(np.empty((0, HEADS, WIDTH)), np.empty((0, WIDTH)), np.ones(HEADS))
-    out, log_total, _ = engine.rules.attend_keeping(*given, none, SCALE)
-    found = engine.rules.attend(given[0], *given, none, SCALE, None, None, None, out, log_total)
+    out, log_total, _ = engine.gradients.attend_keeping(*given, none, SCALE)
+    found = engine.gradients.attend(given[0], *given, none, SCALE, None, None, None, out, log_total)
     assert [part.shape for part in found[:3]] == [(0, HEADS, WIDTH), (0, WIDTH), (HEADS,)] and not found[2].any()
 
 

@@ -1,9 +1,9 @@
-"""Clamped experts: gradients against nudges, on both sides of every clamp and on it."""
+"""Clamped experts: gradients against finite differences, on both sides of every clamp and on it."""
 
 import numpy as np
 import pytest
 from ops import naive
-from training.backward.nudges import expect
+from training.backward.finite_differences import expect
 
 from v4mini.training.backward.experts import Groups, swiglu
 
@@ -20,7 +20,7 @@ def rule(engine):
     """What stands between the products, of this engine: g, gate, up, limit, weight -> g_gate, g_up, g_weight."""
     def through_the_door(g, gate, up, limit, weight):   # tokens and what comes back to them are unit vectors, so weights are g
         n, none = len(g), np.zeros((gate.shape[1], len(g)), np.float32)
-        _, g_weight, (g_w1, _, g_w3) = engine.rules.experts(np.eye(n, dtype=np.float32), np.eye(n, dtype=np.float32),
+        _, g_weight, (g_w1, _, g_w3) = engine.gradients.experts(np.eye(n, dtype=np.float32), np.eye(n, dtype=np.float32),
                                                             Groups.everyone(n), weight, ([none], [g], [none]), limit,
                                                             (gate, up, np.zeros_like(gate)))
         return g_w1[0].T, g_w3[0].T, g_weight
@@ -99,9 +99,9 @@ def test_pools_of_experts(engine, draw, case):
     parts = dense[:E], dense[E: 2 * E], dense[2 * E:]
     given_x, given_weights, given_g = engine.given(x, weights, g)
     spread = groups.spread(given_weights)
-    y, kept = engine.rules.experts_keeping(given_x, groups, spread, parts, LIMIT, lambda h: h)
+    y, kept = engine.gradients.experts_keeping(given_x, groups, spread, parts, LIMIT, lambda h: h)
     expect(y, all_experts(chosen, E)(x, weights, *pool), engine.share, "the answer")
-    g_x, g_weight, g_parts = engine.rules.experts(given_g, given_x, groups, spread, parts, LIMIT, kept)
+    g_x, g_weight, g_parts = engine.gradients.experts(given_g, given_x, groups, spread, parts, LIMIT, kept)
     found = [g_x, g_weight[groups.place], *(one for part in g_parts for one in part)]
     engine.agrees(found, all_experts(chosen, E), (x, weights, *pool), g, ["g_x", "g_weights", *names])
     idle = np.setdiff1d(np.arange(E), chosen)
@@ -113,8 +113,8 @@ def test_the_shared_expert_is_everyones(engine, draw):
     groups = Groups.everyone(5)
     given_x, given_g, *dense = engine.given(x, g, w1, w2, w3)
     parts, weight = [[w] for w in dense], np.ones(5, engine.dtype)
-    _, kept = engine.rules.experts_keeping(given_x, groups, weight, parts, LIMIT, lambda h: h)
-    g_x, _, (g_w1, g_w2, g_w3) = engine.rules.experts(given_g, given_x, groups, weight, parts, LIMIT, kept)
+    _, kept = engine.gradients.experts_keeping(given_x, groups, weight, parts, LIMIT, lambda h: h)
+    g_x, _, (g_w1, g_w2, g_w3) = engine.gradients.experts(given_g, given_x, groups, weight, parts, LIMIT, kept)
     engine.agrees([g_x, g_w1[0], g_w2[0], g_w3[0]],
                   lambda x, *w: np.array([naive.expert(row, *w, LIMIT) for row in x]), (x, w1, w2, w3), g)
 
@@ -123,9 +123,9 @@ def test_what_w2_reads_may_be_rounded_and_the_gradient_goes_straight_through(eng
     """g_w2 meets the rounded numbers, as w2 did; everything before it learns as if they had not been rounded."""
     x, g, weight = engine.given(draw(4, 3), draw(4, 3), draw(4))
     parts, groups = [engine.given(w) for w in (draw(2, 3), draw(3, 2), draw(2, 3))], Groups.everyone(4)
-    whole, halves = ([engine.rules.experts_keeping(x, groups, weight, parts, LIMIT, rounded)] for rounded in
+    whole, halves = ([engine.gradients.experts_keeping(x, groups, weight, parts, LIMIT, rounded)] for rounded in
                      (lambda h: h, lambda h: np.round(2 * h) / 2))
-    smooth, rough = (engine.rules.experts(g, x, groups, weight, parts, LIMIT, kept) for (_, kept), in (whole, halves))
+    smooth, rough = (engine.gradients.experts(g, x, groups, weight, parts, LIMIT, kept) for (_, kept), in (whole, halves))
     for index in (0, 1):
         np.testing.assert_array_equal(smooth[index], rough[index])
     expect(rough[2][1][0], g.T @ halves[0][1][2], engine.share)

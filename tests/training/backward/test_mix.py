@@ -1,9 +1,9 @@
-"""Hyper-connections: gradients against nudges, through Sinkhorn's divisions too."""
+"""Hyper-connections: gradients against finite differences, through Sinkhorn's divisions too."""
 
 import numpy as np
 import pytest
 from ops import naive
-from training.backward.nudges import FLOAT64, expect, nudged
+from training.backward.finite_differences import FLOAT64, expect, finite_difference
 
 from v4mini.training.backward.mix import sinkhorn
 
@@ -23,7 +23,7 @@ def test_reading_and_what_will_be_written(engine, draw, T, M, D, iters):
     arrays = draw(T, M, D), draw(n, M * D, size=0.5), draw(n), 1 + draw(3, size=0.3)
     g = draw(T, D), draw(T, M), draw(T, M, M)
     streams, *hc = engine.given(*arrays)
-    g_streams, g_hc = engine.rules.hc_pre(*engine.given(*g), streams, tuple(hc), iters, EPS, NORM_EPS)
+    g_streams, g_hc = engine.gradients.hc_pre(*engine.given(*g), streams, tuple(hc), iters, EPS, NORM_EPS)
     engine.agrees((g_streams, *g_hc), pre_of(iters), arrays, g, ["g_streams", "g_fn", "g_base", "g_scale"])
 
 
@@ -33,7 +33,7 @@ def test_each_of_the_three_answers_alone(engine, draw, part):
     arrays = draw(2, 2, 3), draw(8, 6, size=0.5), draw(8), np.array([1.0, 0.5, 2.0])
     g = tuple(draw(*shape) * (number == part) for number, shape in enumerate(((2, 3), (2, 2), (2, 2, 2))))
     streams, *hc = engine.given(*arrays)
-    g_streams, g_hc = engine.rules.hc_pre(*engine.given(*g), streams, tuple(hc), 3, EPS, NORM_EPS)
+    g_streams, g_hc = engine.gradients.hc_pre(*engine.given(*g), streams, tuple(hc), 3, EPS, NORM_EPS)
     engine.agrees((g_streams, *g_hc), pre_of(3), arrays, g, ["g_streams", "g_fn", "g_base", "g_scale"])
 
 
@@ -44,7 +44,7 @@ def test_streams_of_zeros_and_long_ones(engine, draw):
     arrays[0][1] *= 30
     g = draw(2, 3), draw(2, 2), draw(2, 2, 2)
     streams, *hc = engine.given(*arrays)
-    g_streams, g_hc = engine.rules.hc_pre(*engine.given(*g), streams, tuple(hc), 3, EPS, 0.25)
+    g_streams, g_hc = engine.gradients.hc_pre(*engine.given(*g), streams, tuple(hc), 3, EPS, 0.25)
 
     def forward(streams, fn, base, scale):
         return tuple(map(np.array, zip(*(naive.hc_pre(s, fn, base, scale, 3, EPS, 0.25) for s in streams))))
@@ -57,7 +57,7 @@ def test_streams_of_zeros_and_long_ones(engine, draw):
 def test_sinkhorn(draw, M, iters, size, eps):
     """An eps of 0.1 shows whether every division has it."""
     logits, g = draw(2, M, M, size=size), draw(2, M, M)
-    wanted, = nudged(lambda z: np.array([naive.sinkhorn(one, iters, eps) for one in z]), [logits], g)
+    wanted, = finite_difference(lambda z: np.array([naive.sinkhorn(one, iters, eps) for one in z]), [logits], g)
     if M == 1:                                          # one stream's mix is 1 whatever its logit
         return np.testing.assert_allclose(sinkhorn(g, logits, iters, eps), 0, atol=1e-9)
     expect(sinkhorn(g, logits, iters, eps), wanted, 2 * FLOAT64)
@@ -74,7 +74,7 @@ def test_sinkhorn_of_logits_that_leave_nothing_to_learn(engine, draw):
 
 def test_writing(engine, draw):
     arrays, g = (draw(3, 4), draw(3, 2, 4), draw(3, 2), draw(3, 2, 2)), draw(3, 2, 4)
-    found = engine.rules.hc_post(*engine.given(g, *arrays))
+    found = engine.gradients.hc_post(*engine.given(g, *arrays))
     engine.agrees(found, lambda *token: np.array([naive.hc_post(*one) for one in zip(*token)]), arrays, g,
                   ["g_y", "g_streams", "g_post", "g_comb"])
 
@@ -83,7 +83,7 @@ def test_writing(engine, draw):
 def test_the_head(engine, draw, T, M, D):
     arrays, g = (draw(T, M, D), draw(M, M * D, size=0.5), draw(M), np.array([0.7])), draw(T, D)
     streams, *hc = engine.given(*arrays)
-    g_streams, g_hc = engine.rules.hc_head(*engine.given(g), streams, tuple(hc), EPS, NORM_EPS)
+    g_streams, g_hc = engine.gradients.hc_head(*engine.given(g), streams, tuple(hc), EPS, NORM_EPS)
     engine.agrees((g_streams, *g_hc), lambda s, *hc: np.array([naive.hc_head(one, *hc, EPS, NORM_EPS) for one in s]), arrays, g,
                   ["g_streams", "g_fn", "g_base", "g_scale"])
 

@@ -1,9 +1,9 @@
-"""The gate: gradients of its weights against nudges. What chooses are integers, and no gradient passes through those."""
+"""The gate: gradients of its weights against finite differences. No gradient passes through the choice."""
 
 import numpy as np
 import pytest
 from ops import naive
-from training.backward.nudges import FLOAT64, expect, nudged
+from training.backward.finite_differences import FLOAT64, expect, finite_difference
 
 from v4mini.ops import route as forward
 from v4mini.training.backward.route import affinity
@@ -19,7 +19,7 @@ def check(engine, draw, scores, chosen, scale=1.5):
     g = draw(*chosen.shape)
     given, (g_here,) = engine.given(scores), engine.given(g)
     weights = forward.route(given[0], scale, chosen.shape[1], chosen=chosen)[1]
-    found = engine.rules.route(g_here, given[0], chosen, weights, scale)
+    found = engine.gradients.route(g_here, given[0], chosen, weights, scale)
     engine.agrees([found], weights_of(chosen, scale), [scores], g)
     return found
 
@@ -53,7 +53,7 @@ def test_an_expert_that_a_table_names_twice_collects_twice(engine, draw):
 def test_one_expert_alone_always_weighs_the_same(engine, draw):
     given, g = engine.given(draw(3, 4), draw(3, 1))
     chosen, weights = forward.route(given, 1.5, 1, bias=np.zeros(4, engine.dtype))
-    found = engine.rules.route(g, given, chosen, weights, 1.5)
+    found = engine.gradients.route(g, given, chosen, weights, 1.5)
     np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_of_equal_experts_the_earlier_learns(engine, draw):
 
 def test_the_slope_of_an_affinity(draw):
     z = np.concatenate([draw(20, size=5), [-60, -30, -1e-3, 0, 1e-3, 19.99, 20.01, 21, 300]])[None]
-    wanted, = nudged(np.vectorize(naive.affinity), [z], np.ones_like(z))
+    wanted, = finite_difference(np.vectorize(naive.affinity), [z], np.ones_like(z))
     expect(affinity(z, forward.affinity(z)), wanted, FLOAT64)
 
 
