@@ -1,5 +1,6 @@
 """A stranger's text made harmless to a terminal. Not here: where it comes from (untrusted.py)."""
 
+import json
 import unicodedata
 
 # Control characters move the cursor, colour, retitle or answer for the user; format characters hide text or turn its order;
@@ -16,3 +17,8 @@ def printable(text, keep=""):           # -> text
         return text
     return "".join(c if c in keep or unicodedata.category(c) not in _HARMFUL
                    else f"⟨{c.encode('utf-8', 'surrogatepass').hex()}⟩" for c in text)
+
+
+def printable_json(text):               # JSON -> the same JSON
+    """Harmful characters inside its strings as JSON's own escapes, so that nothing is lost for whoever parses it."""
+    return "".join(c if c == "\n" or unicodedata.category(c) not in _HARMFUL else json.dumps(c)[1:-1] for c in text)

@@ -58,6 +58,15 @@ def target(path):                       # -> str, absolute, links followed
     return place
 
 
+def expect_writable(path):              # -> path
+    """Refused where a file called `path` could not be written: asked before the work whose result it is to hold."""
+    folder = os.path.dirname(target(path))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "no right to write there" if os.path.isdir(folder) else "there is no such folder"
+        raise Refused(f"{shown(path)}: cannot be written ({reason}). Choose another.")
+    return path
+
+
 def _text(path):
     try:
         return os.fsdecode(path)

@@ -15,9 +15,13 @@ from accel.checks.cases import CASES
 from accel.checks.finding import LEVELS
 from accel.tiles import TARGETS
 from v4mini.shapes import Refused
-from v4mini.writing import make_folder, write_whole
+from v4mini.untrusted import brief, parse_json, read_file
+from v4mini.writing import expect_writable, make_folder, write_whole
 
 FORMAT = "v4mini evidence 1"
+MOST_BYTES = 16 << 20
+FIELDS = {"case": str, "kernel": str, "target": str, "level": str, "source": str, "date": str, "versions": dict, "command": str,
+          "machine": str, "numbers": dict, "seal": str}
 
 
 def _seal(row):
@@ -35,20 +39,23 @@ def row_of(finding, versions, command, machine):        # Finding -> {...}, seal
 
 def read(path):                                         # -> rows
     """Refused: a file of another form, a row altered since it was written, a case or target that is not known."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Refused(f"{path}: expected JSON as `python -m accel selftest` writes it, got something else ({error}).") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("rows"), list):
+    found = parse_json(read_file(path, MOST_BYTES, "evidence", "Name a file that `python -m accel selftest` wrote."), str(path))
+    if found.get("format") != FORMAT or not isinstance(found.get("rows"), list):
         raise Refused(f"{path}: expected {FORMAT!r}, got another form. Try a file that `python -m accel selftest` wrote.")
     for row in found["rows"]:
-        known = isinstance(row, dict) and row.get("case") in CASES and row.get("target") in TARGETS and row.get("level") in LEVELS
-        if not known:
-            raise Refused(f"{path}: expected rows of a known case, target and level, got {str(row)[:80]}.")
+        if not _is_known(row):
+            raise Refused(f"{path}: expected rows of a known case, target and level, got {brief(row)}. Is it of this version?")
         if row.get("seal") != _seal(row):
             raise Refused(f"{path}: expected rows as they were written, got {row['case']!r} on {row['target']} altered since. "
                           f"Try its command again.")
     return found["rows"]
+
+
+def _is_known(row):                                     # has it all fields, and are its case, target and level there?
+    if not isinstance(row, dict) or any(type(row.get(name)) is not kind for name, kind in FIELDS.items()):
+        return False
+    is_there = row["case"] in CASES and row["target"] in TARGETS and row["level"] in LEVELS
+    return is_there and row["kernel"] == CASES[row["case"]][0] and all(type(v) is str for v in row["versions"].values())
 
 
 def write(path, rows, known=()):                        # rows replace those known of the same case and target
@@ -57,6 +64,12 @@ def write(path, rows, known=()):                        # rows replace those kno
     order = sorted(merged.values(), key=lambda row: (list(CASES).index(row["case"]), TARGETS.index(row["target"])))
     make_folder(Path(path).parent)
     write_whole(path, json.dumps({"format": FORMAT, "rows": order}, indent=1) + "\n")
+
+
+def expect_place(path):
+    """Refused where the record could not be written: asked before the work, which may take hours."""
+    make_folder(Path(path).parent)
+    expect_writable(path)
 
 
 def is_stale(row):

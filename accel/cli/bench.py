@@ -3,12 +3,12 @@
 Not here: what one process measures (v4mini/bench/worker.py), the Numba engine (`v4mini bench`), kernels (selftest.py).
 """
 
-import json
 
 import click
 
-from accel.cli.front import json_option, main, progress
+from accel.cli.front import main, progress
 from v4mini.bench.compare import run_worker
+from v4mini.cli.main import json_option, say, say_json
 from v4mini.config import Config
 from v4mini.viz.tables import human_bytes, text_table
 
@@ -48,10 +48,10 @@ def bench(lengths, alone, repeats, as_json):
     rows = measured(lengths, ["torch"] if alone else ["torch", "hf"], repeats)
     times = times_of(rows)
     if as_json:
-        click.echo(json.dumps({"results": rows, "ratios": [{"tokens": t, "times": r} for t, r in times.items()]}, indent=1))
+        say_json({"results": rows, "ratios": [{"tokens": t, "times": r} for t, r in times.items()]})
         return
-    click.echo(text_table(["tokens", "engine", "seconds", "peak memory"],
-                          [[row["tokens"], row["engine"], row["seconds"], row["failure"] or human_bytes(row["peak_bytes"])]
-                           for row in rows]))
+    say(text_table(["tokens", "engine", "seconds", "peak memory"],
+                   [[row["tokens"], row["engine"], row["seconds"], row["failure"] or human_bytes(row["peak_bytes"])]
+                    for row in rows]))
     for tokens, ratio in times.items():
-        click.echo(f"{tokens:,} tokens: torch is {ratio:.1f} times as fast as Hugging Face")
+        say(f"{tokens:,} tokens: torch is {ratio:.1f} times as fast as Hugging Face")

@@ -1,6 +1,5 @@
 """check: what can be proven of the kernels here. Not here: the proving (checks/)."""
 
-import json
 from importlib import import_module
 
 import click
@@ -8,8 +7,9 @@ import click
 from accel.checks import evidence, planted
 from accel.checks.cases import CASES, SIZES
 from accel.checks.finding import MEANING
-from accel.cli.front import evidence_option, json_option, machine, main, progress
+from accel.cli.front import evidence_option, machine, main, progress
 from accel.tiles import TARGETS
+from v4mini.cli.main import json_option, say, say_json
 from v4mini.shapes import Refused
 
 MODULE = {"interpreter": "interpreter", "sm_90a": "nvidia", "sm_100a": "nvidia",
@@ -39,6 +39,8 @@ def check(targets, names, size, is_planted, record, evidence_file, as_json):
     families = {MODULE[target] for target in targets}
     if len(families) > 1:
         raise Refused(f"target: expected targets of one family, got {', '.join(targets)}. Run one command for each family.")
+    if record:
+        evidence.expect_place(evidence_file)
     family = import_module(f"accel.checks.{families.pop()}")
     names = names or tuple(CASES)
     versions = family.prepare()
@@ -53,7 +55,7 @@ def check(targets, names, size, is_planted, record, evidence_file, as_json):
     if as_json:
         rows = [{"what": what, "noticed": noticed, "by": by} for what, noticed, by in mistakes]
         found = [one._asdict() for one in findings]
-        click.echo(json.dumps({"ok": is_ok, "versions": versions, "findings": found, "planted": rows}, indent=1))
+        say_json({"ok": is_ok, "versions": versions, "findings": found, "planted": rows})
     else:
         _say(findings, mistakes, versions)
     raise SystemExit(0 if is_ok else 1)
@@ -87,16 +89,16 @@ def _one(family, target, mistake):
 
 
 def _say(findings, mistakes, versions):
-    click.echo("with " + ", ".join(f"{name} {number}" for name, number in versions.items()))
+    say("with " + ", ".join(f"{name} {number}" for name, number in versions.items()))
     for one in findings:
-        click.echo(f"{one.case:22} {one.target:12} {one.problem or one.level + '  ' + _short(one.numbers)}")
+        say(f"{one.case:22} {one.target:12} {one.problem or one.level + '  ' + _short(one.numbers)}")
     for level in dict.fromkeys(one.level for one in findings if not one.problem):
-        click.echo(f"{level}: {MEANING[level]}")
+        say(f"{level}: {MEANING[level]}")
     if mistakes:
         noticed = sum(seen for _, seen, _ in mistakes)
-        click.echo(f"planted mistakes: {noticed} of {len(mistakes)} noticed")
+        say(f"planted mistakes: {noticed} of {len(mistakes)} noticed")
         for what, seen, by in mistakes:
-            click.echo(f"  {what:42} {by if seen else 'NOT NOTICED'}")
+            say(f"  {what:42} {by if seen else 'NOT NOTICED'}")
 
 
 def _short(numbers):                                    # {"tiny": {"error": 1e-7, ...}, "registers": 80} -> one line

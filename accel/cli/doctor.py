@@ -7,9 +7,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-import click
-
-from accel.cli.front import json_option, main
+from accel.cli.front import main
+from v4mini.cli.main import json_option, say, say_json
 
 ASCEND = 'python -m pip install triton-ascend==3.2.0 ascendnpu-ir==1.2.0 pybind11 "llvmlite>=0.45,<0.48" numpy ml_dtypes click'
 DEVICES = """
@@ -71,9 +70,9 @@ def doctor(as_json):
     """Which devices and compilers are here, and what is missing for what."""
     rows = report()
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        say_json(rows)
         return
     for name, row in rows.items():
-        click.echo(f"{'ok' if row['is_ready'] else '--':3} {name:28} {row['found']}")
+        say(f"{'ok' if row['is_ready'] else '--':3} {name:28} {row['found']}")
         if row["try"]:
-            click.echo(f"    {'':28} try: {row['try']}")
+            say(f"    {'':28} try: {row['try']}")

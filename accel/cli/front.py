@@ -1,35 +1,24 @@
 """The group that all commands of `python -m accel` belong to, and their common options. Not here: any command."""
 
 import platform
-import sys
 from pathlib import Path
 
 import click
 
-from v4mini.shapes import Refused
+from v4mini.cli.main import Plain, note
 
 EVIDENCE = Path(__file__).parents[2] / "data/accel/evidence.json"
 
 
-class Plain(click.Group):
-    """Turns refusals into one sentence on stderr and exit status 2."""
+class Accel(Plain):
+    """As v4mini's own commands: refusals are one sentence on stderr and exit status 2."""
 
-    def invoke(self, context):
-        try:
-            return super().invoke(context)
-        except Refused as error:
-            click.echo(f"accel: {error}", err=True)
-            sys.exit(2)
+    tool = "accel"
 
 
-@click.group(cls=Plain, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Accel, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main():
     """The same model on CUDA and on Ascend: what is here, what is proven, and how to prove more."""
-
-
-def json_option(command):
-    """--json, for whoever is not a person."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
 
 
 def evidence_option(command):
@@ -40,7 +29,7 @@ def evidence_option(command):
 
 def progress(text):
     """Something for the person who waits."""
-    click.echo(text, err=True)
+    note(text)
 
 
 def machine():

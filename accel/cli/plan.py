@@ -1,6 +1,5 @@
 """plan: what is proven of each operation on each chip; evidence: the record itself. Not here: its form (checks/evidence.py)."""
 
-import json
 from pathlib import Path
 
 import click
@@ -8,8 +7,9 @@ import click
 from accel.checks import evidence
 from accel.checks.cases import CASES
 from accel.checks.finding import MEANING
-from accel.cli.front import evidence_option, json_option, main
+from accel.cli.front import evidence_option, main
 from accel.tiles import TARGETS
+from v4mini.cli.main import json_option, say, say_json
 
 
 @main.command()
@@ -24,18 +24,18 @@ def plan(evidence_file, as_json):
     rows = evidence.read(evidence_file) if evidence_file.exists() else []
     labels = evidence.labels(rows)
     if as_json:
-        click.echo(json.dumps({"labels": labels, "meaning": MEANING}, indent=1))
+        say_json({"labels": labels, "meaning": MEANING})
         return
-    click.echo(f"{'':22}" + "".join(f"{target:16}" for target in TARGETS))
+    say(f"{'':22}" + "".join(f"{target:16}" for target in TARGETS))
     for case, by_target in labels.items():
-        click.echo(f"{case:22}" + "".join(f"{by_target[target]:16}" for target in TARGETS).rstrip())
+        say(f"{case:22}" + "".join(f"{by_target[target]:16}" for target in TARGETS).rstrip())
     used = {label for by_target in labels.values() for label in by_target.values()}
-    click.echo("")
+    say("")
     for level, meaning in MEANING.items():
         if level in used:
-            click.echo(f"{level}: {meaning}")
+            say(f"{level}: {meaning}")
     chips = ", ".join(_on_a_chip(labels))
-    click.echo(f"Measured on: {chips}." if chips else "None of this ran on a GPU or an NPU.")
+    say(f"Measured on: {chips}." if chips else "None of this ran on a GPU or an NPU.")
 
 
 def _on_a_chip(labels):                                 # -> targets other than the interpreter with a measured row
@@ -57,7 +57,7 @@ def add(file, evidence_file, as_json):
     Refused if a row was altered since, or if the kernels there were others than these.
     """
     taken = evidence.add(file, evidence_file)
-    click.echo(json.dumps({"rows": taken}) if as_json else f"{taken} rows of {file} are in the record now.")
+    say_json({"rows": taken}, indent=None) if as_json else say(f"{taken} rows of {file} are in the record now.")
 
 
 @evidence_group.command()
@@ -67,9 +67,9 @@ def show(evidence_file, as_json):
     """Every row: what ran where, when, with which versions, and what came of it."""
     rows = evidence.read(evidence_file) if evidence_file.exists() else []
     if as_json:
-        click.echo(json.dumps([{**row, "stale": evidence.is_stale(row)} for row in rows], indent=1))
+        say_json([{**row, "stale": evidence.is_stale(row)} for row in rows])
         return
     for row in rows:
         versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
         stale = "stale: was " if evidence.is_stale(row) else ""
-        click.echo(f"{row['case']:22} {row['target']:12} {stale}{row['level']}, {row['date']}, {versions}; {row['machine']}")
+        say(f"{row['case']:22} {row['target']:12} {stale}{row['level']}, {row['date']}, {versions}; {row['machine']}")

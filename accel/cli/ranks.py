@@ -10,7 +10,8 @@ import time
 
 import click
 
-from accel.cli.front import json_option, main
+from accel.cli.front import main
+from v4mini.cli.main import json_option, say, say_json
 
 DEATHS = ("kill", "exit", "raise", "hang")
 
@@ -37,15 +38,15 @@ def ranks(processes, die, timeout, as_json):
     is_ok = same and len(reports) == (processes - 1 if die else processes) and len(told) == (processes - 1 if die else 0)
     result = {"ok": is_ok, "seconds": round(time.monotonic() - begin, 1), "reports": reports, "silent": silent}
     if as_json:
-        click.echo(json.dumps(result, indent=1))
+        say_json(result)
     else:
         for report in reports:
             equal = sum(report["same"].values())
-            click.echo(f"rank {report['rank']} of {report['ranks']}: {equal} of {len(report['same'])} splits equal one process, "
-                       "to the last bit")
+            say(f"rank {report['rank']} of {report['ranks']}: {equal} of {len(report['same'])} splits equal one process, "
+                "to the last bit")
             if "error" in report:
-                click.echo(f"  after {report['lost_after']} s: {report['error']}")
-        click.echo(f"in {result['seconds']} s" + (f"; rank 1 was told to {die}" if die else ""))
+                say(f"  after {report['lost_after']} s: {report['error']}")
+        say(f"in {result['seconds']} s" + (f"; rank 1 was told to {die}" if die else ""))
     raise SystemExit(0 if is_ok else 1)
 
 

@@ -1,6 +1,5 @@
 """selftest: every operation on the device of this machine, and a file to send back. Not here: the running (checks/device.py)."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import click
 
 from accel.checks import device, evidence
 from accel.checks.cases import CASES
-from accel.cli.front import json_option, machine, main, progress
+from accel.cli.front import machine, main, progress
+from v4mini.cli.main import json_option, say, say_json
 
 
 @main.command()
@@ -23,6 +23,7 @@ def selftest(out, names, interpreter, as_json):
 
     If you have such a machine, the file is what this project lacks: `python -m accel evidence add FILE` takes it in.
     """
+    evidence.expect_place(out)
     if interpreter:
         from accel.checks.interpreter import prepare
 
@@ -36,11 +37,11 @@ def selftest(out, names, interpreter, as_json):
     evidence.write(out, [evidence.row_of(one, versions, "python -m accel selftest", name) for one in good])
     if as_json:
         found = [one._asdict() for one in findings]
-        click.echo(json.dumps({"target": target, "device": name, "versions": versions, "findings": found}, indent=1))
+        say_json({"target": target, "device": name, "versions": versions, "findings": found})
     else:
         for one in findings:
-            click.echo(f"{one.case:22} {one.problem or _short(one.numbers)}")
-        click.echo(f"{len(good)} of {len(findings)} operations right on {name}; {out} holds what was measured.")
+            say(f"{one.case:22} {one.problem or _short(one.numbers)}")
+        say(f"{len(good)} of {len(findings)} operations right on {name}; {out} holds what was measured.")
     raise SystemExit(0 if len(good) == len(findings) else 1)
 
 

@@ -6,8 +6,12 @@ import sys
 
 import pytest
 
+from accel.checks import evidence
 from accel.checks.cases import CASES
+from accel.checks.finding import Finding
 from accel.cli.bench import times_of
+
+FOUND = Finding("rope", "rope.rope", "sm_90a", "compiled", "", {"registers": 40})
 
 
 def run(*arguments, code=0):
@@ -44,6 +48,20 @@ def test_targets_of_two_families_are_refused():
 def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "f.json").write_text("{}")
     assert "another form" in run("evidence", "add", str(tmp_path / "f.json"), code=2).stderr
+
+
+@pytest.mark.parametrize("command", [("selftest", "--interpreter", "--out"), ("check", "--record", "--evidence")])
+def test_a_record_that_cannot_be_written_is_refused_before_the_work(tmp_path, command):
+    (tmp_path / "taken").write_text("x")
+    words = run(*command, str(tmp_path / "taken" / "e.json"), code=2).stderr
+    assert words.startswith("accel: ") and "cannot be made" in words and len(words.splitlines()) == 1
+
+
+def test_names_of_strangers_are_shown_harmless(tmp_path):
+    made = evidence.row_of(FOUND, {"triton": "3\x1b[2J"}, "a command", "a machine\x9b\u202e")
+    evidence.write(tmp_path / "e.json", [made])
+    said = run("evidence", "show", "--evidence", str(tmp_path / "e.json")).stdout
+    assert "⟨1b⟩[2J" in said and "⟨c29b⟩⟨e280ae⟩" in said and not any(c in said for c in "\x1b\x9b\u202e")
 
 
 def test_bench_measures_the_torch_engine():

@@ -1,6 +1,7 @@
 """Labels say what was proven of today's source, and nothing more."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_a_row_altered_by_hand_is_refused(tmp_path):
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "e.json").write_text(text)
     with pytest.raises(Refused, match="expected"):
+        evidence.read(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize("change", [{"case": ["rope"]}, {"versions": 3}, {"versions": {"triton": []}}, {"kernel": "norm.norm"},
+                                    {"machine": None}, {"date": 7}, {"numbers": []}, {"level": {}}])
+def test_rows_of_other_types_are_refused_whoever_sealed_them(tmp_path, change):
+    made = {name: value for name, value in row().items() if name != "seal"} | change
+    evidence.write(tmp_path / "e.json", [row()])
+    file = {"format": evidence.FORMAT, "rows": [made | {"seal": evidence._seal(made)}]}
+    (tmp_path / "e.json").write_text(json.dumps(file))
+    with pytest.raises(Refused, match="known case"):
+        evidence.read(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize("put, words", [(os.mkfifo, "a pipe"), (os.mkdir, "a folder"),
+                                        (lambda path: path.write_bytes(b"[" * 100_000), "nested too deeply"),
+                                        (lambda path: path.touch() or os.truncate(path, 1 << 28), "at most")])
+def test_a_file_that_is_none_is_refused_unread(tmp_path, put, words):
+    put(tmp_path / "e.json")
+    with pytest.raises(Refused, match=words):
         evidence.read(tmp_path / "e.json")
 
 

@@ -37,7 +37,7 @@ def test_every_command_at_every_target():
     for (name, target), words in found.items():
         print(f"{name:<20} {target:<24} {targets.short(words)}")
     assert not [(case, words) for case, words in found.items() if words.startswith("WRONG")]
-    assert len(found) == 12 * len(targets.TARGETS)
+    assert len(found) == 17 * len(targets.TARGETS)
 
 
 @pytest.mark.parametrize("outcome, is_fault", [

@@ -1,16 +1,28 @@
 """bench: prefill, decode, train, kernels, million. Not here: the measuring (bench/)."""
 
+import importlib.util
 import json
 import sys
 import time
-from pathlib import Path
 
 import click
 
 from v4mini import Config, Refused
-from v4mini.cli.main import backend_option, before_numpy, json_option, main, note
+from v4mini.cli.main import FileToWrite, backend_option, before_numpy, json_option, main, note, say, say_json
 from v4mini.viz.tables import human_bytes, text_table
 from v4mini.writing import append
+
+
+class Picture(FileToWrite):
+    """The same for a picture: its kind must be one that can be drawn, and matplotlib must be there to draw it."""
+
+    def convert(self, value, param, ctx):
+        if importlib.util.find_spec("matplotlib") is None:
+            raise Refused('--plot: expected matplotlib, got none. Run: python -m pip install -e ".[lab]"')
+        from v4mini.viz.style import kind_of_picture
+
+        kind_of_picture(value)
+        return super().convert(value, param, ctx)
 
 
 @main.group()
@@ -28,7 +40,7 @@ def bench_options(command):
                          help="Also run these, in turns: an engine, or numba of another checkout of v4mini."),
             click.option("--beside", type=click.Choice(["torch"]), help="Also run with PyTorch imported first."),
             click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="How often each runs."),
-            click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")):
+            click.option("--plot", type=Picture(), help="Also draw the result into this file.")):
         command = option(command)
     return json_option(command)
 
@@ -76,18 +88,18 @@ def _compare(what, lengths, against, beside, rounds, plot, as_json):
 
         save_comparison(results, plot)
     if as_json:
-        click.echo(json.dumps({"ceilings": ceiling, "results": [vars(result) for result in results],
-                               "ratios": [{"against": name, "what": w, "tokens": t, "times": r}
-                                          for name, pairs in faster.items() for (w, t), r in pairs.items()]}, indent=1))
+        say_json({"ceilings": ceiling, "results": [vars(result) for result in results],
+                  "ratios": [{"against": name, "what": w, "tokens": t, "times": r}
+                             for name, pairs in faster.items() for (w, t), r in pairs.items()]})
         return
     _say_ceilings(ceiling)
-    click.echo(text_table(["tokens", "engine", "seconds", "tokens/s", "GFLOP/s", "of ceiling", "peak memory"],
-                          [[result.tokens, result.engine, result.seconds, result.tokens_per_second, result.gflops,
-                            "" if result.share is None else f"{result.share:.0%}",
-                            result.failure or human_bytes(result.peak_bytes)] for result in results]))
+    say(text_table(["tokens", "engine", "seconds", "tokens/s", "GFLOP/s", "of ceiling", "peak memory"],
+                   [[result.tokens, result.engine, result.seconds, result.tokens_per_second, result.gflops,
+                     "" if result.share is None else f"{result.share:.0%}",
+                     result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for name, pairs in faster.items():
         for (w, t), times in pairs.items():
-            click.echo(f"{w} at {t:,} tokens: {times:.2f} times as fast as {name} (median of {rounds} rounds)")
+            say(f"{w} at {t:,} tokens: {times:.2f} times as fast as {name} (median of {rounds} rounds)")
 
 
 @bench.command(name="train")
@@ -114,21 +126,21 @@ def bench_train(models, batches, against, repeats, as_json):
         results.append(result)
         if sys.stderr.isatty():
             end = result.failure or f"{result.seconds:.2f} s"
-            click.echo(f"{result.model}  {result.rows} x {result.length}  {result.engine}: {end}", err=True)
+            note(f"{result.model}  {result.rows} x {result.length}  {result.engine}: {end}")
     faster = {(mine, name): ratios(results, mine, name) for name in against for mine in ours}
     if as_json:
-        click.echo(json.dumps({"results": [vars(result) for result in results],
-                               "ratios": [{"ours": mine, "against": name, "model": m, "rows": r, "length": n, "times": times}
-                                          for (mine, name), cases in faster.items()
-                                          for (m, r, n), times in cases.items()]}, indent=1))
+        say_json({"results": [vars(result) for result in results],
+                  "ratios": [{"ours": mine, "against": name, "model": m, "rows": r, "length": n, "times": times}
+                             for (mine, name), cases in faster.items()
+                             for (m, r, n), times in cases.items()]})
         return
-    click.echo(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
-                          [[result.model, f"{result.rows} x {result.length}", f"{result.engine} {result.how}".strip(),
-                            result.seconds, result.update_seconds, result.tokens_per_second, result.loss,
-                            result.failure or human_bytes(result.peak_bytes)] for result in results]))
+    say(text_table(["model", "batch", "engine", "seconds", "of these update", "tokens/s", "first loss", "peak memory"],
+                   [[result.model, f"{result.rows} x {result.length}", f"{result.engine} {result.how}".strip(),
+                     result.seconds, result.update_seconds, result.tokens_per_second, result.loss,
+                     result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for (mine, name), cases in faster.items():
         for (m, r, n), times in cases.items():
-            click.echo(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name}")
+            say(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name}")
 
 
 def _batches(text):                                     # "4x512,2x1024" -> [(4, 512), (2, 1024)]
@@ -153,7 +165,7 @@ def _numbers(text):
 
 @bench.command(name="kernels")
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1, 100))
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the result into this file.")
+@click.option("--plot", type=Picture(), help="Also draw the result into this file.")
 @json_option
 def bench_kernels(repeats, plot, as_json):
     """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 2 GB of memory.
@@ -176,23 +188,23 @@ def bench_kernels(repeats, plot, as_json):
 
         save_kernels(timings, plot)
     if as_json:
-        click.echo(json.dumps({"ceilings": ceiling, "kernels": [vars(timing) for timing in timings]}, indent=1))
+        say_json({"ceilings": ceiling, "kernels": [vars(timing) for timing in timings]})
         return
     _say_ceilings(ceiling)
-    click.echo(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of ceiling"],
-                          [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
-                            f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
-                           for t in timings]))
+    say(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of ceiling"],
+                   [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
+                     f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
+                    for t in timings]))
 
 
 def _say_ceilings(ceiling):
-    click.echo(f"ceilings here: {ceiling['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
-               f"{ceiling['read_bytes'] / 1e9:.1f} GB/s read\n")
+    say(f"ceilings here: {ceiling['gemm_flops'] / 1e9:.0f} GFLOP/s in float32 products, "
+        f"{ceiling['read_bytes'] / 1e9:.1f} GB/s read\n")
 
 
 @bench.command(name="million")
 @click.option("--tokens", default=1 << 20, show_default=True, type=click.IntRange(4096))
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append each line as JSON to this file.")
+@click.option("--log", type=FileToWrite(), help="Append each line as JSON to this file.")
 @backend_option
 @json_option
 def bench_million(tokens, log, backend, as_json):
@@ -219,7 +231,7 @@ def bench_million(tokens, log, backend, as_json):
             click.echo("\r\033[K", nl=False, err=True)
         if log:
             append(log, json.dumps(line) + "\n")
-        click.echo(json.dumps(line) if as_json else _million_text(line))
+        say_json(line, indent=None) if as_json else say(_million_text(line))
 
 
 def _million_text(line):

@@ -1,6 +1,5 @@
 """card: what a model was trained on, and what it can do. Not here: the measuring (training/card.py)."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import backend_option, before_numpy, json_option, main
+from v4mini.cli.main import backend_option, before_numpy, json_option, main, note, say, say_json
 
 LENGTHS = "4096,65536"
 
@@ -31,8 +30,11 @@ def card(path, measure, lengths, crowded, untrained, questions, beside, threads,
     --json gives card.json as it is: model, trained, measured (bits a byte, needles, experts' load) and beside.
     """
     before_numpy(threads)
-    from v4mini.training.card import card_text, quoted, read_card, write_card
+    from v4mini.training.card import NAME, card_text, quoted, read_card, write_card
+    from v4mini.writing import expect_writable
 
+    if measure or beside:
+        expect_writable(path / NAME)
     others = [quoted(read_card(other)) for other in beside]
     if measure:
         haystacks = [{"tokens": n, "times": times} for n, times in _haystacks("--lengths", lengths)]
@@ -45,7 +47,7 @@ def card(path, measure, lengths, crowded, untrained, questions, beside, threads,
         found["beside"] = others
     if measure or others:
         write_card(path, found)
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else card_text(found))
+    say_json(found) if as_json else say(card_text(found))
 
 
 def _measured(path, haystacks, questions, backend):
@@ -59,7 +61,7 @@ def _measured(path, haystacks, questions, backend):
 
     def tell(what):
         if sys.stderr.isatty():
-            click.echo(what, err=True)
+            note(what)
     before = read_card(path) if (path / NAME).exists() else {}
     is_taught = "index" not in before.get("trained", {}).get("without", [])
     measured = measurements(model, tokenizer, texts, parameters_of(path)[1], haystacks, questions, tell, is_taught)

@@ -1,6 +1,5 @@
 """chat: a conversation in the terminal. Not here: what can be typed (chat_commands.py), the encoding (text/), the model."""
 
-import json
 import sys
 import time
 from functools import partial
@@ -9,12 +8,11 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.chat_commands import LARGEST_FILE, fault_text, questions, typed_lines
-from v4mini.cli.main import backend_option, data_folder, json_option, main, note
+from v4mini.cli.chat_commands import LARGEST_FILE, all_of_stdin, fault_text, questions, typed_lines
+from v4mini.cli.main import KEPT, backend_option, data_folder, json_option, main, note, say_json
 from v4mini.cli.streaming import memory_options, opened_model, streaming_report, streaming_text
 from v4mini.printable import printable
 
-KEPT = "\n\t\u200d\u200c"                              # layout, and joiners that emoji and some scripts need
 
 @main.command()
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint.  [default: the bundled mini]")
@@ -67,7 +65,7 @@ def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperatur
         talk = Conversation(opened, tokenizer, speak, system, think, effort, not keep_thinking, instructions)
         if tools_file:
             _give_tools(talk, tools_file)
-        asked = filter(str.strip, [sys.stdin.read()]) if whole else questions(talk, typed_lines())
+        asked = filter(str.strip, [all_of_stdin()]) if whole else questions(talk, typed_lines())
         answered = [_turn(talk, question, sampling | {"seed": seed + number}, as_json) for number, question in enumerate(asked)]
         report = streaming_report(opened)
     if report and not as_json:
@@ -132,12 +130,12 @@ def _turn(talk, question, sampling, as_json):
 def _report(answer, stopped, seconds, as_json):
     if as_json:
         counts = {"read": answer.read, "kept": answer.kept, "said": answer.said}
-        click.echo(json.dumps(answer.message | counts | {"ended": answer.ended, "fault": answer.fault}, ensure_ascii=False))
+        say_json(answer.message | counts | {"ended": answer.ended, "fault": answer.fault}, indent=None)
         return
     for call in answer.message["tool_calls"]:
-        note(printable(f"call {call['function']['name']} {call['function']['arguments']}", KEPT))
+        note(f"call {call['function']['name']} {call['function']['arguments']}")
     if answer.markup and not answer.message["tool_calls"]:
-        note(printable(f"no call: {answer.markup}", KEPT))
+        note(f"no call: {answer.markup}")
     if answer.message["tool_calls"]:
         note("/result TEXT gives what it returned.")
     why = "" if answer.ended else ", stopped" if stopped else ", cut at --max-new-tokens"

@@ -17,6 +17,7 @@ A message of several lines begins with """ and goes on until a line that ends wi
 Ctrl-C stops an answer and keeps the conversation. A message that begins with / is written with two: //etc/hosts.'''
 QUOTES = '"""'
 LARGEST_FILE = 64 << 20                                 # bytes of a conversation
+LONGEST_MESSAGE = 64 << 20                              # letters; a million tokens are some 5 MB
 
 
 def typed_lines():                                      # yields str, without its newline
@@ -25,11 +26,27 @@ def typed_lines():                                      # yields str, without it
         import readline  # noqa: F401  (arrow keys and history in input(), where the system has it)
     while True:
         try:
-            yield input("> ") if sys.stdin.isatty() else next(sys.stdin).rstrip("\n")
+            line = input("> ") + "\n" if sys.stdin.isatty() else sys.stdin.readline(LONGEST_MESSAGE + 1)
         except KeyboardInterrupt:
             note("\n/quit or Ctrl-D leaves.")
-        except (EOFError, StopIteration):
+            continue
+        except EOFError:
             return
+        if not line:
+            return
+        yield expect_short(line).rstrip("\n")
+
+
+def all_of_stdin():                                     # -> text
+    """One message. Refused if it has no end."""
+    return expect_short(sys.stdin.read(LONGEST_MESSAGE + 1))
+
+
+def expect_short(text):                                 # -> text
+    """A device or a command that never stops may stand at the other end of stdin."""
+    if len(text) > LONGEST_MESSAGE:
+        raise Refused(f"message: expected at most {LONGEST_MESSAGE:,} letters, got more. Write a shorter one.")
+    return text
 
 
 def questions(talk, lines):                             # yields what is to be answered: text, or a list of messages
@@ -53,12 +70,15 @@ def questions(talk, lines):                             # yields what is to be a
 
 def _until_quotes(first, lines):                        # -> text between the quotes, or up to the end of all lines
     text = first[len(QUOTES):]
-    pieces = [text]
+    pieces, letters = [text], len(text)
     while not text.rstrip().endswith(QUOTES):
         text = next(lines, None)
         if text is None:
             return "\n".join(pieces).strip("\n")
         pieces.append(text)
+        letters += len(text) + 1
+        if letters > LONGEST_MESSAGE:
+            expect_short("\n".join(pieces))
     pieces[-1] = pieces[-1].rstrip()[: -len(QUOTES)]
     return "\n".join(pieces).strip("\n")
 

@@ -1,11 +1,10 @@
 """claims: is it true what was said about V4 at its launch? Not here: the computing (planning/checks.py), the rows (data/)."""
 
-import json
 import textwrap
 
 import click
 
-from v4mini.cli.main import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main, say, say_json
 from v4mini.cli.plan import files_option
 
 
@@ -34,13 +33,13 @@ def claims(only, claims_files, machines_files, prices_files, as_json):
     found = list(judged(read_claims(folder / "claims.json", *claims_files), tools))
     shown = [one for one in found if only in (None, one["verdict"])]
     if as_json:
-        return click.echo(json.dumps(shown, indent=1))
+        return say_json(shown)
     for one in shown:
         how = "computed now" if one["computed"] else "by source"
-        click.echo(f"{one['verdict'].upper()} ({how})  {one['claim']}  [{one['by']}, {one['said']}]")
+        say(f"{one['verdict'].upper()} ({how})  {one['claim']}  [{one['by']}, {one['said']}]")
         for line in (one["finding"], f"Note: {one['note']}." if one["note"] else "", f"Source: {one['source']}, {one['date']}"):
             if line:
-                click.echo(textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="    "))
-        click.echo()
+                say(textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="    "))
+        say()
     counts = {verdict: sum(one["verdict"] == verdict for one in found) for verdict in VERDICTS}
-    return click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + f"; {len(found)} claims")
+    return say(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + f"; {len(found)} claims")

@@ -1,13 +1,12 @@
 """cost: a workload at the prices of APIs and on a machine of one's own. Not here: the computing (planning/cost.py)."""
 
-import json
 from datetime import date
 from pathlib import Path
 
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main, say, say_json
 from v4mini.viz.tables import text_table
 
 FILE = click.Path(path_type=Path)
@@ -91,9 +90,9 @@ def cost(workload, models, on, peak_share, history, machine, model, stored, term
         report["own"] = _own(prices, machine_files, machine, model, stored, work, efficiency, batch, utilisation, terms_of,
                              report.get("apis", ()))
     if as_json:
-        return click.echo(json.dumps(report, indent=1))
+        return say_json(report)
     for paragraph in _paragraphs(report, names):
-        click.echo(paragraph + "\n")
+        say(paragraph + "\n")
     return None
 
 

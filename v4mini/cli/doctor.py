@@ -1,11 +1,10 @@
 """doctor: is this machine ready? Not here: what it looks at (proof/installation.py), the compiling (bench/warm.py)."""
 
-import json
 import sys
 
 import click
 
-from v4mini.cli.main import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main, say, say_json
 from v4mini.viz.tables import text_table
 
 
@@ -23,9 +22,9 @@ def doctor(warm, as_json):
     if warm:
         facts += _warm_up()
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        say_json(facts)
     else:
-        click.echo(text_table(["what", "found", "verdict"], [[f["what"], f["found"], f["verdict"]] for f in facts]))
+        say(text_table(["what", "found", "verdict"], [[f["what"], f["found"], f["verdict"]] for f in facts]))
     sys.exit(0 if all(not f["verdict"].startswith("missing") for f in facts) else 1)
 
 

@@ -1,13 +1,12 @@
 """export: a folder for other programs, and whether they take one. Not here: the writing and the rules (weights/export.py)."""
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import json_option, main
+from v4mini.cli.main import json_option, main, say, say_json
 
 TARGETS = ("transformers", "vllm", "sglang", "vllm-ascend")
 
@@ -40,16 +39,16 @@ def export(folder, out, dtype, target, as_json):
     if out is not None:
         path = write(folder, out, dtype)
         launch = TARGETS["transformers"].launch.format(folder=str(path))
-        click.echo(json.dumps({"path": str(path), "dtype": dtype, "launch": launch}) if as_json else
-                   f"{path}: {folder} in {dtype}, under the released names. {launch}")
-        return
+        if as_json:
+            return say_json({"path": str(path), "dtype": dtype, "launch": launch}, indent=None)
+        return say(f"{path}: {folder} in {dtype}, under the released names. {launch}")
     found, known = problems(folder, target), TARGETS[target]
     launch = known.launch.format(folder=str(folder))
     if as_json:
-        click.echo(json.dumps({"target": target, "problems": found, "launch": launch, "source": known.source}, indent=1))
+        say_json({"target": target, "problems": found, "launch": launch, "source": known.source})
     else:
         for problem in found:
-            click.echo(problem)
-        click.echo(f"{'It would not take this folder' if found else 'It takes this folder'} ({known.title}; {known.source}).")
-        click.echo(f"launch: {launch}")
+            say(problem)
+        say(f"{'It would not take this folder' if found else 'It takes this folder'} ({known.title}; {known.source}).")
+        say(f"launch: {launch}")
     sys.exit(1 if found else 0)

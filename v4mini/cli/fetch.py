@@ -1,6 +1,5 @@
 """fetch: parts of a release, or all of it. Not here: the bringing (weights/remote/)."""
 
-import json
 import math
 import re
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import json_option, main
+from v4mini.cli.main import json_option, main, note, say, say_json
 from v4mini.viz.tables import human_bytes, text_table
 
 SHOWN = 12                              # new files named at most
@@ -84,7 +83,7 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     plan = make_plan(release, parts, into)
     told = _told(release, plan, bring.already_came(plan))
     if not as_json:
-        click.echo(_announcement(told))
+        say(_announcement(told))
     if told["to_read"] > release.source.meter.left:
         raise Refused(f"limit: expected {human_bytes(limit)} at most (headers included), got {human_bytes(told['to_read'])}. "
                       f"If you mean it, say --limit {_round_up(told['to_read'] + limit - release.source.meter.left)}.")
@@ -92,19 +91,19 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
         with progress_bar(plan.nbytes, "fetching") as progress:
             bring.fetch(release, plan, progress)
     if as_json:
-        click.echo(json.dumps({**told, "fetched": not dry_run}, indent=1))
+        say_json({**told, "fetched": not dry_run})
     elif not dry_run:
-        click.echo(f"{into}: {len(plan.there) + plan.tensors:,} of {len(release.names):,} tensors are there. "
-                   f"Look at them: v4mini inspect {into}")
+        say(f"{into}: {len(plan.there) + plan.tensors:,} of {len(release.names):,} tensors are there. "
+            f"Look at them: v4mini inspect {into}")
         unheld = sum(not file["compared"] for file in told["files"])
         if unheld:
-            click.echo(f"{unheld:,} of {len(told['files']):,} new files have no digest to be held to: right headers with wrong "
-                       "bytes would not be noticed there.")
+            say(f"{unheld:,} of {len(told['files']):,} new files have no digest to be held to: right headers with wrong "
+                "bytes would not be noticed there.")
 
 
 def say_wait(text):
     """A wait that is long enough to wonder: stderr, so that --json stays JSON."""
-    click.echo(f"v4mini: {text}", err=True)
+    note(f"v4mini: {text}")
 
 
 def _told(release, plan, came):         # -> dict of plain values

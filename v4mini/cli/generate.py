@@ -1,6 +1,5 @@
 """generate: text in, text out. Not here: the model (inference/), the tokenizer (text/)."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import backend_option, data_folder, main
+from v4mini.cli.main import KEPT, backend_option, data_folder, main, note, say, say_json
 from v4mini.cli.streaming import opened_model, streaming_options, streaming_report, streaming_text, watched
+from v4mini.printable import printable
 
 LARGEST_PROMPT = 256 << 20                              # bytes; a million tokens are some 5 MB
 
@@ -58,12 +58,12 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
             said, text, seconds = _say(tokens, None if ids else StreamDecoder(tokenizer), stop, silent=as_json)
         report = streaming_report(opened)
     if as_json:
-        click.echo(json.dumps({"prompt_ids": prompt_ids, "ids": said, "text": text, "stop": stop.found,
-                               "token_seconds": seconds, "speculation": _counts(tally), "streaming": report}, indent=1))
+        say_json({"prompt_ids": prompt_ids, "ids": said, "text": text, "stop": stop.found,
+                  "token_seconds": seconds, "speculation": _counts(tally), "streaming": report})
         return
-    click.echo(f"[{len(prompt_ids)} tokens read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(tally)}]", err=True)
+    note(f"[{len(prompt_ids)} tokens read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(tally)}]")
     if report:
-        click.echo(streaming_text(report), err=True)
+        note(streaming_text(report))
 
 
 def _say(tokens, stream, stop, silent):                 # -> [token], text or None, [seconds]; the first reads the prompt
@@ -72,7 +72,7 @@ def _say(tokens, stream, stop, silent):                 # -> [token], text or No
     def show(text):
         texts.append(text)
         if not silent:
-            click.echo(text, nl=False)
+            click.echo(printable(text, KEPT) if sys.stdout.isatty() else text, nl=False)
     for token in tokens:
         said.append(token)
         times.append(time.perf_counter())
@@ -82,7 +82,7 @@ def _say(tokens, stream, stop, silent):                 # -> [token], text or No
             break
     show(stop.put(stream.end()) + stop.end() if stream else "")
     if not silent:
-        click.echo()
+        say()
     return said, "".join(texts) if stream else None, [after - before for before, after in zip(times, times[1:])]
 
 

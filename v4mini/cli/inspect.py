@@ -1,6 +1,5 @@
 """inspect: what a checkpoint holds, and what it lacks. Not here: the reading (inspection.py)."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from v4mini import Config
 from v4mini.cli.fetch import progress_bar, remote_options, say_wait
-from v4mini.cli.main import json_option, main
+from v4mini.cli.main import json_option, main, say, say_json
 from v4mini.printable import printable
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
@@ -38,7 +37,7 @@ def inspect(what, list_tensors, checksums, limit, endpoint, as_json):
 
         report["problems"] += [f"wrong checksum: {name}" for name in check_sums(what)]
     if as_json:
-        click.echo(json.dumps(report, indent=1))
+        say_json(report)
     else:
         _print_inspection(report, list_tensors)
     sys.exit(1 if report["problems"] or report["missing"] else 0)
@@ -60,24 +59,24 @@ def _inspected(what, endpoint, limit):                  # -> the report
 
 
 def _print_inspection(report, list_tensors):
-    click.echo(f"{report['name']}: {report['layers']}")
-    click.echo(f"{human_count(report['parameters'])} parameters, {human_count(report['active'])} active per token; "
-               f"MTP block: {human_count(report['mtp_parameters']) + ' more' if report['mtp_parameters'] else 'none'}")
-    click.echo(f"{report['bytes']:,} bytes ({human_bytes(report['bytes'])}) in {report['tensors_stored']:,} stored tensors"
-               + _compared_with_index(report))
+    say(f"{report['name']}: {report['layers']}")
+    say(f"{human_count(report['parameters'])} parameters, {human_count(report['active'])} active per token; "
+        f"MTP block: {human_count(report['mtp_parameters']) + ' more' if report['mtp_parameters'] else 'none'}")
+    say(f"{report['bytes']:,} bytes ({human_bytes(report['bytes'])}) in {report['tensors_stored']:,} stored tensors"
+        + _compared_with_index(report))
     if report["layout"]:
-        click.echo(f"Layout: {printable(report['layout']['told'])}")
-    click.echo()
+        say(f"Layout: {printable(report['layout']['told'])}")
+    say()
     if report["missing"]:
         _print_parts(report)
     else:
-        click.echo(text_table(["group", "parameters", "active", "bytes"],
-                              [[g["group"], g["parameters"], round(g["active"]), g["bytes"]] for g in report["groups"]]))
-    click.echo("\n" + text_table(["format", "bytes", "of all"],
-                                 [[f, n, f"{n / report['bytes']:.1%}"] for f, n in report["formats"].items()]))
+        say(text_table(["group", "parameters", "active", "bytes"],
+                       [[g["group"], g["parameters"], round(g["active"]), g["bytes"]] for g in report["groups"]]))
+    say("\n" + text_table(["format", "bytes", "of all"],
+                          [[f, n, f"{n / report['bytes']:.1%}"] for f, n in report["formats"].items()]))
     if list_tensors:
         rows = [[t["name"], t["dtype"], str(t["shape"])] for t in report["tensors"]]
-        click.echo("\n" + text_table(["tensor", "dtype", "shape"], rows))
+        say("\n" + text_table(["tensor", "dtype", "shape"], rows))
     _print_verdict(report)
 
 
@@ -91,25 +90,25 @@ def _compared_with_index(report):
 def _print_parts(report):
     fetched = report["fetched"]
     at = f" at commit {fetched['revision']}" if fetched["revision"] else ""
-    click.echo(f"A part of {fetched['from']}{at}\n")
-    click.echo(text_table(["group", "tensors here", "of", "bytes here", "of"],
-                          [[p["group"], p["here"], p["of"], p["bytes"], p["of_bytes"]] for p in report["parts"]]))
+    say(f"A part of {fetched['from']}{at}\n")
+    say(text_table(["group", "tensors here", "of", "bytes here", "of"],
+                   [[p["group"], p["here"], p["of"], p["bytes"], p["of_bytes"]] for p in report["parts"]]))
 
 
 def _print_verdict(report):
     for name, nbytes in report.get("unfinished", {}).items():
-        click.echo(f"\nUnfinished: {name}, {nbytes:,} bytes so far; the command that began it goes on with it.")
+        say(f"\nUnfinished: {name}, {nbytes:,} bytes so far; the command that began it goes on with it.")
     if "read_bytes" in report:
-        click.echo(f"\nRead {human_bytes(report['read_bytes'])} in {report['requests']} requests; "
-                   f"commit {report['revision'] or 'unknown'}.")
+        say(f"\nRead {human_bytes(report['read_bytes'])} in {report['requests']} requests; "
+            f"commit {report['revision'] or 'unknown'}.")
     for note in report["notes"]:
-        click.echo(f"\nNote: {note}")
+        say(f"\nNote: {note}")
     if report["problems"]:
         from v4mini.weights.layouts import grouped
 
-        click.echo(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(grouped(report["problems"])))
+        say(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(grouped(report["problems"])))
     if report["missing"]:
-        click.echo(f"\nNot whole: {report['missing']:,} tensors are missing, so it cannot generate. "
-                   f"v4mini fetch {report['fetched']['from']} all brings them.")
+        say(f"\nNot whole: {report['missing']:,} tensors are missing, so it cannot generate. "
+            f"v4mini fetch {report['fetched']['from']} all brings them.")
     elif report["checked"] and not report["problems"]:
-        click.echo("\nWhole: every tensor of its config is there, in the right shape and format.")
+        say("\nWhole: every tensor of its config is there, in the right shape and format.")

@@ -3,41 +3,48 @@
 Not here: any command.
 """
 
+import json
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import click
 
 from v4mini import Refused, __version__
+from v4mini.printable import printable, printable_json
+
+KEPT = "\n\t\u200d\u200c"                              # layout, and joiners that emoji and some scripts need
 
 
 class Plain(click.Group):
-    """Turns refusals and warnings into one sentence on stderr."""
+    """Turns refusals and warnings into one sentence on stderr, which begins with `tool`."""
+
+    tool = "v4mini"
 
     def main(self, *args, **kwargs):
         forgiving_streams()
         return super().main(*args, **kwargs)
 
     def invoke(self, context):
-        before, warnings.showwarning = warnings.showwarning, _say_warning
+        before, warnings.showwarning = warnings.showwarning, lambda message, *_, **__: note(f"{self.tool}: {message}")
         try:
             return super().invoke(context)
         except Refused as error:
-            _fail(str(error))
+            self.fail(str(error))
         except MemoryError:
-            _fail("out of memory. Try a smaller model or a shorter text; v4mini doctor shows what is free.")
+            self.fail("out of memory. Try a smaller model or a shorter text; v4mini doctor shows what is free.")
         except BrokenPipeError:
             sys.stderr.close()                          # the reader (head, less) has left: nothing to say
             sys.exit(0)
         except OSError as error:
-            _fail(f"{error.filename or 'file'}: {error.strerror or error}.")
+            self.fail(f"{error.filename or 'file'}: {error.strerror or error}.")
         finally:
             warnings.showwarning = before
 
-
-def _say_warning(message, *_, **__):
-    click.echo(f"v4mini: {message}", err=True)
+    def fail(self, sentence):
+        note(f"{self.tool}: {sentence}")
+        sys.exit(2)
 
 
 def forgiving_streams():
@@ -49,14 +56,20 @@ def forgiving_streams():
             stream.reconfigure(errors="replace")
 
 
+def say(text=""):
+    """A part of the answer, on stdout. It may name what strangers made: no control character of theirs comes through."""
+    click.echo(printable(str(text), KEPT))
+
+
+def say_json(value, indent=1):
+    """A value as JSON, on stdout; on one line with indent=None. JSON's own escapes stand for what a terminal should not get."""
+    is_narrow = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    click.echo(printable_json(json.dumps(value, indent=indent, ensure_ascii=is_narrow)))
+
+
 def note(text):
     """A line beside the answer: on stderr, so that stdout holds the answer alone."""
-    click.echo(text, err=True)
-
-
-def _fail(sentence):
-    click.echo(f"v4mini: {sentence}", err=True)
-    sys.exit(2)
+    click.echo(printable(text, KEPT), err=True)
 
 
 @click.group(cls=Plain, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -83,6 +96,18 @@ def data_folder():
     from v4mini.lessons.places import data_folder
 
     return data_folder()
+
+
+class FileToWrite(click.Path):
+    """The name of a file that will be written once the work is done: refused before it begins, if it cannot be."""
+
+    def __init__(self):
+        super().__init__(path_type=Path)
+
+    def convert(self, value, param, ctx):
+        from v4mini.writing import expect_writable
+
+        return expect_writable(super().convert(value, param, ctx))
 
 
 def json_option(command):

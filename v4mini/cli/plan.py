@@ -1,6 +1,5 @@
 """plan: can I run it? Not here: the computing (planning/), prices (cost.py)."""
 
-import json
 import re
 import textwrap
 from datetime import date
@@ -9,7 +8,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import data_folder, json_option, main
+from v4mini.cli.main import data_folder, json_option, main, say, say_json
 from v4mini.cli.streaming import Bytes
 from v4mini.viz.tables import human_bytes, human_count, text_table
 
@@ -82,9 +81,9 @@ def plan(model, context, batch, machine, stored, storage, mtp, disk, host_memory
     report = planning.plan(planned_model(model), context, batch, find_machine(machines, machine) if machine else None,
                            machines, stored, storage, mtp, planning.Beside(disk, host_memory, host_rate))
     if as_json:
-        return click.echo(json.dumps(report, indent=1))
+        return say_json(report)
     for paragraph in _plan(report):
-        click.echo(paragraph + "\n")
+        say(paragraph + "\n")
     return None
 
 
@@ -171,11 +170,11 @@ def _growth(as_json):
 
     found = growths()
     if as_json:
-        return click.echo(json.dumps([{**vars(one), "bytes": float(one.bytes)} for one in found], indent=1))
-    click.echo(text_table(["model", "bytes a token", "2^20 tokens", "sure", "accounting"],
-                          [[one.model, f"{float(one.bytes):,.2f}".removesuffix(".00"), human_bytes(one.bytes * 2**20), one.sure,
-                            one.accounting] for one in found]))
-    return click.echo("\nRows and index keys as released; what does not grow (windows, rings, unfinished blocks) is not in it.")
+        return say_json([{**vars(one), "bytes": float(one.bytes)} for one in found])
+    say(text_table(["model", "bytes a token", "2^20 tokens", "sure", "accounting"],
+                   [[one.model, f"{float(one.bytes):,.2f}".removesuffix(".00"), human_bytes(one.bytes * 2**20), one.sure,
+                     one.accounting] for one in found]))
+    return say("\nRows and index keys as released; what does not grow (windows, rings, unfinished blocks) is not in it.")
 
 
 def _seconds(value):                                    # -> "1.25 s", "3.1 ms"
@@ -197,14 +196,14 @@ def _headlines(as_json):
     if as_json:
         rows = [{**vars(one), "shown": one.shown, "agrees": one.agrees} for one in found]
         names = ("counted", "pro", "flash", "unit")
-        click.echo(json.dumps({"headlines": rows, "other_countings": [dict(zip(names, row)) for row in others]}, indent=1))
+        say_json({"headlines": rows, "other_countings": [dict(zip(names, row)) for row in others]})
     else:
         for one in found:
-            click.echo(f"{'ok  ' if one.agrees else 'FAIL'}  {one.says:>8} said, {one.value:.3f} computed  {one.about}")
-            click.echo(textwrap.indent(textwrap.fill(f"{one.by}: {one.accounting}", 112), 6 * " ") + "\n")
+            say(f"{'ok  ' if one.agrees else 'FAIL'}  {one.says:>8} said, {one.value:.3f} computed  {one.about}")
+            say(textwrap.indent(textwrap.fill(f"{one.by}: {one.accounting}", 112), 6 * " ") + "\n")
         rows = [[what, f"{pro:.2f}x", f"{flash:.2f}x"] for what, pro, flash, _ in others]
-        click.echo("The same ratios, V3.2 to V4, counted in other ways:\n" + text_table(["counted", "Pro", "Flash"], rows))
-        click.echo(f"\n{sum(one.agrees for one in found)} of {len(found)} agree to the digit published.")
+        say("The same ratios, V3.2 to V4, counted in other ways:\n" + text_table(["counted", "Pro", "Flash"], rows))
+        say(f"\n{sum(one.agrees for one in found)} of {len(found)} agree to the digit published.")
     if not all(one.agrees for one in found):
         raise SystemExit(1)
 
@@ -216,22 +215,22 @@ def _runs(machines, paths, as_json):
 
     rows = list(measured_beside(read_runs(*paths), machines, planned_model))
     if as_json:
-        return click.echo(json.dumps(rows, indent=1))
+        return say_json(rows)
     shown = [[row["model"], row["label"], row["weights"], row["what"], row["batch"], row["context"],
               f"{row['tokens_per_second']:,.{0 if row['tokens_per_second'] >= 100 else 1}f}", f"{row['ceiling']:,.0f}",
               f"{row['share']:.0%}", "yes" if row["drafts"] == "yes" else ""] for row in rows]
     header = ["model", "machine", "weights", "what", "batch", "context", "published tok/s", "bound", "share", "drafts"]
-    click.echo(text_table(header, shown))
-    return click.echo("\nThe bound gives one token a step: with drafts a run may exceed it. Sources: v4mini plan --runs --json.")
+    say(text_table(header, shown))
+    return say("\nThe bound gives one token a step: with drafts a run may exceed it. Sources: v4mini plan --runs --json.")
 
 
 def _list(machines, paths, as_json):
     rows = [{key: str(value) if isinstance(value, date) else value for key, value in vars(machine).items()}
             for machine in machines.values()]
     if as_json:
-        return click.echo(json.dumps(rows, indent=1))
+        return say_json(rows)
     shown = [[row["name"], row["devices"], f"{row['memory_gb']:g}", f"{row['bandwidth_gb_s']:g}",
               *(f"{row[key]:g}" if row[key] else "" for key in ("bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops", "watts")),
               str(row["date"]), row["sure"], row["source"][:60]] for row in rows]
     header = ["name", "devices", "GB each", "GB/s each", "BF16", "FP8", "INT8", "FP4", "watts", "as of", "sure", "source"]
-    return click.echo(text_table(header, shown) + "\n\nDense TFLOP/s per device, watts of the row. --machines FILE adds rows.")
+    return say(text_table(header, shown) + "\n\nDense TFLOP/s per device, watts of the row. --machines FILE adds rows.")

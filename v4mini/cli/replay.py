@@ -1,13 +1,12 @@
 """replay: what a cache of experts would have made of a recorded routing. Not here: computing it (inference/streaming/)."""
 
-import json
 import re
 from pathlib import Path
 
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import json_option, main
+from v4mini.cli.main import json_option, main, say, say_json
 from v4mini.cli.streaming import Bytes
 from v4mini.viz.tables import human_bytes, text_table
 
@@ -46,7 +45,7 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
     machine = simulation.Machine(facts["disk_bytes_per_second"], facts["memory_bytes_per_second"])
     places = [_places(text, facts["expert_bytes"]) for text in capacities] or some
     results = list(simulation.compare(config, steps, decoding, places, POLICIES if policy == "all" else [policy], machine))
-    click.echo(json.dumps({**facts, "results": results}, indent=1) if as_json else _replay_text(facts, results))
+    say_json({**facts, "results": results}) if as_json else say(_replay_text(facts, results))
 
 
 def _replay_text(facts, results):

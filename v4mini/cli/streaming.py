@@ -5,12 +5,11 @@ Not here: the streaming (inference/).
 
 import re
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import json_option
+from v4mini.cli.main import FileToWrite, json_option
 from v4mini.viz.tables import human_bytes
 
 UNITS = {"": 1, **{f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1)
@@ -41,7 +40,7 @@ def memory_options(command):
 
 def streaming_options(command):
     """--memory, --policy, --trace and --json of generate."""
-    command = click.option("--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path),
+    command = click.option("--trace", "trace_file", type=FileToWrite(),
                            help="Record the routing in this file, for v4mini replay and the explorer.")(memory_options(command))
     return json_option(command)
 

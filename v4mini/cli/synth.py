@@ -1,6 +1,5 @@
 """synth: a checkpoint of a real shape with random weights. Not here: the writing (weights/synth.py)."""
 
-import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from v4mini import Config, Refused
-from v4mini.cli.main import json_option, main
+from v4mini.cli.main import json_option, main, say, say_json
 from v4mini.cli.streaming import Bytes
 from v4mini.viz.tables import human_bytes
 
@@ -46,8 +45,9 @@ def synth(model, layers, out, mtp, dspark, reserve, seed, as_json):
     with _bar(total) as progress:
         write(out, config, seed, reserve, progress)
     facts = {"path": str(out), "layers": config.n_layers, "of": getattr(Config, model)().n_layers, "bytes": total, "seed": seed}
-    click.echo(json.dumps(facts) if as_json else
-               f"{out}: {facts['layers']} of {facts['of']} layers of {model}, {human_bytes(total)}, random weights, seed {seed}")
+    if as_json:
+        return say_json(facts, indent=None)
+    return say(f"{out}: {facts['layers']} of {facts['of']} layers of {model}, {human_bytes(total)}, random weights, seed {seed}")
 
 
 def _count(text, most):

@@ -2,7 +2,7 @@
 
 import click
 
-from v4mini.cli.main import data_folder, main
+from v4mini.cli.main import data_folder, main, say
 
 
 @main.command()
@@ -12,4 +12,4 @@ def tour(backend):
     from v4mini.tour import tour as walk
 
     for paragraph in walk(data_folder() / "mini", backend):
-        click.echo(paragraph)
+        say(paragraph)

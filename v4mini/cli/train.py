@@ -1,6 +1,5 @@
 """train: make a model here. Not here: the training (training/)."""
 
-import json
 import sys
 import threading
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from v4mini import Refused
-from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main, note
+from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main, note, say, say_json
 from v4mini.printable import printable
 from v4mini.writing import make_folder, write_whole
 
@@ -65,7 +64,7 @@ def train(name, out, resume, steps, threads, tokenizer_path, text_folder, withou
             _export(run, out, target, tokenizer_text, text_folder)
     report = {"out": str(out), "step": run.step, "tokens": run.tokens, "seconds": run.seconds, "done": is_done,
               "model": str(target) if target else None}
-    click.echo(json.dumps(report, indent=1) if as_json else _goodbye(report))
+    say_json(report) if as_json else say(_goodbye(report))
 
 
 def _go_on(run, out, steps, report):                    # -> bool: is the recipe done?
@@ -76,7 +75,7 @@ def _go_on(run, out, steps, report):                    # -> bool: is the recipe
     def begun():
         stop.at_once = False
         notice.cancel()
-    notice = threading.Timer(QUIET_SECONDS, click.echo, [FIRST_STEP], {"err": True})
+    notice = threading.Timer(QUIET_SECONDS, note, [FIRST_STEP])
     notice.daemon = True
     try:
         with asked_to_stop(at_once=True) as stop:
@@ -85,7 +84,7 @@ def _go_on(run, out, steps, report):                    # -> bool: is the recipe
     except KeyboardInterrupt:
         if not stop.at_once:
             raise
-        click.echo("v4mini: stopped in the first step; nothing was learned since the last save, and nothing is lost.", err=True)
+        note("v4mini: stopped in the first step; nothing was learned since the last save, and nothing is lost.")
         sys.exit(130)
     finally:
         notice.cancel()
@@ -190,7 +189,7 @@ def _teller(recipe):                                    # -> report(line), or No
         words += [f"MTP {line['losses']['mtp']:.3f}"] if "mtp" in line["losses"] else []
         words += [f"recall {min(line['recall'].values()):.0%}"] if line["recall"] else []
         words += [f"answers {line['accuracy']:.0%}"] if "accuracy" in line else []
-        click.echo("  ".join(words), err=True)
+        note("  ".join(words))
     return tell
 
 

@@ -1,13 +1,12 @@
 """verify: does this installation compute V4? Not here: the comparing and the receipt (proof/)."""
 
-import json
 import sys
 import time
 from pathlib import Path
 
 import click
 
-from v4mini.cli.main import data_folder, json_option, main, note
+from v4mini.cli.main import data_folder, json_option, main, note, say, say_json
 from v4mini.printable import printable
 from v4mini.viz.tables import text_table
 
@@ -43,7 +42,7 @@ def verify(hf, configs, golden, backend, against, vectors, as_json):
 
         verdicts = list(judge_vectors(golden, vectors))
         rows = [{**vars(verdict), "passed": verdict.passed} for verdict in verdicts]
-        return _tell(verdicts, json.dumps(rows, indent=1) if as_json else None)
+        return _tell(verdicts, rows if as_json else None)
     from v4mini.proof.receipt import check_form, make_receipt, options_of
 
     receipt, options = None, {"backend": backend, "hf": hf, "configs": configs}
@@ -54,7 +53,7 @@ def verify(hf, configs, golden, backend, against, vectors, as_json):
     verdicts = _verdicts(golden, options)
     own = make_receipt(verdicts, options, golden)
     if receipt is None:
-        return _tell(verdicts, json.dumps(own, indent=1) if as_json else None)
+        return _tell(verdicts, own if as_json else None)
     return _judge(receipt, own, as_json)
 
 
@@ -76,14 +75,15 @@ def _verdicts(golden, options):                         # -> [Verdict]
     return verdicts
 
 
-def _tell(verdicts, text):                              # exit 1 if one fails
+def _tell(verdicts, facts):                             # as JSON the facts, if there are any; exit 1 if a verdict fails
     failed = sum(not verdict.passed for verdict in verdicts)
-    if text is None:
+    if facts is None:
         text = text_table(["case", "tokens", "measure", "difference", "bound", "verdict"],
                           [[v.case, v.length, v.measure, f"{v.difference:.2g}", f"{v.bound:.2g}",
                             "ok" if v.passed else "FAIL"] for v in verdicts])
-        text += f"\n\n{len(verdicts) - failed} of {len(verdicts)} hold."
-    click.echo(text)
+        say(f"{text}\n\n{len(verdicts) - failed} of {len(verdicts)} hold.")
+    else:
+        say_json(facts)
     sys.exit(1 if failed else 0)
 
 
@@ -98,11 +98,11 @@ def _judge(receipt, own, as_json):                      # exit 1 if anything spe
 
     wrong, told = differences(receipt, own)
     if as_json:
-        click.echo(json.dumps({"holds": not wrong, "against": wrong, "differs": told, "own": own}, indent=1))
+        say_json({"holds": not wrong, "against": wrong, "differs": told, "own": own})
     else:
         for sentence in told:
             note(printable(f"differs: {sentence}"))
-        click.echo("".join(f"{printable(sentence)}\n" for sentence in wrong)
-                   + (f"The receipt does not hold: {len(wrong)} findings." if wrong else
-                      f"The receipt holds: {len(own['compared'])} comparisons made again, all within their bounds."))
+        say("".join(f"{printable(sentence)}\n" for sentence in wrong)
+            + (f"The receipt does not hold: {len(wrong)} findings." if wrong else
+               f"The receipt holds: {len(own['compared'])} comparisons made again, all within their bounds."))
     sys.exit(1 if wrong else 0)

@@ -8,13 +8,23 @@ from pathlib import Path
 
 import click
 
+from v4mini.cli.main import Plain, say
 from v4mini.lessons.places import notebook_folder
 from v4mini.lessons.places import notebooks as chosen
 from v4mini.shapes import Refused
+from v4mini.untrusted import read_file
 from v4mini.writing import make_folder, write_whole
 
+LARGEST_SOURCE = 16 << 20                               # bytes
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+
+class Desk(Plain):
+    """As v4mini's own commands: refusals are one sentence on stderr and exit status 2."""
+
+    tool = "v4mini.lessons"
+
+
+@click.group(cls=Desk, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context):
     """Check the exercises (the default), or run and write the notebooks of the course."""
@@ -29,16 +39,16 @@ def verify():
 
     rows = verify_exercises()
     width = max((len(row.exercise) for row in rows), default=8)
-    click.echo("\n".join(f"{letter} {wanted}" for letter, wanted in zip("abcde", WANTED)))
-    click.echo(f"\n{'':4}{'exercise':<{width}}  a    b    c    d    e")
+    say("\n".join(f"{letter} {wanted}" for letter, wanted in zip("abcde", WANTED)))
+    say(f"\n{'':4}{'exercise':<{width}}  a    b    c    d    e")
     for row in rows:
         marks = "  ".join({True: "ok ", False: "NO ", None: "-  "}[result] for result in row.results)
         note = "lesson not written yet" if None in row.results else f"{row.mistakes} planted"
         note += f", passed: {', '.join(row.missed)}" if row.missed else ""
-        click.echo(f"{row.lesson:<4}{row.exercise:<{width}}  {marks}  {note}")
+        say(f"{row.lesson:<4}{row.exercise:<{width}}  {marks}  {note}")
     failed = sum(not row.passed for row in rows)
-    click.echo(f"\n{len(rows) - failed} of {len(rows)} exercises are as they should be; "
-               f"{sum(row.mistakes for row in rows)} planted mistakes, {sum(len(row.missed) for row in rows)} of them pass")
+    say(f"\n{len(rows) - failed} of {len(rows)} exercises are as they should be; "
+        f"{sum(row.mistakes for row in rows)} planted mistakes, {sum(len(row.missed) for row in rows)} of them pass")
     sys.exit(1 if failed else 0)
 
 
@@ -53,15 +63,15 @@ def run(names, dry):
     from v4mini.lessons.notebooks import run_notebook
 
     reports = []
-    click.echo(f"{'lesson':<28}{'cells':>6}{'seconds':>9}   slowest cell")
+    say(f"{'lesson':<28}{'cells':>6}{'seconds':>9}   slowest cell")
     for path in chosen(names):
         report = run_notebook(path, write=not dry)
         reports.append(report)
-        click.echo(f"{report.lesson:<28}{report.cells:>6}{report.seconds:>9.1f}   "
-                   f"[{report.slowest}] {report.slowest_seconds:.1f} s  {report.slowest_line[:50]}")
+        say(f"{report.lesson:<28}{report.cells:>6}{report.seconds:>9.1f}   "
+            f"[{report.slowest}] {report.slowest_seconds:.1f} s  {report.slowest_line[:50]}")
         if report.fault:
-            click.echo(f"{'':28}FAILED: {report.fault}")
-    click.echo(f"{'all':<28}{sum(r.cells for r in reports):>6}{sum(r.seconds for r in reports):>9.1f}")
+            say(f"{'':28}FAILED: {report.fault}")
+    say(f"{'all':<28}{sum(r.cells for r in reports):>6}{sum(r.seconds for r in reports):>9.1f}")
     sys.exit(1 if any(report.fault for report in reports) else 0)
 
 
@@ -78,7 +88,7 @@ def edit(names, into):
     for path in chosen(names):
         target = into / f"{path.stem}.py"
         write_whole(target, to_text(nbformat.read(path, as_version=4)))
-        click.echo(target)
+        say(target)
 
 
 @main.command()
@@ -90,8 +100,15 @@ def build(sources):
 
     for source in sources:
         target = notebook_folder() / f"{source.stem}.ipynb"
-        save(to_notebook(source.read_text(encoding="utf-8"), f"l{source.stem[:2]}"), target)
-        click.echo(target)
+        save(to_notebook(_text_of(source), f"l{source.stem[:2]}"), target)
+        say(target)
+
+
+def _text_of(path):                                     # -> str
+    try:
+        return read_file(path, LARGEST_SOURCE, "lesson", "Name a .py file that `edit` wrote.").decode()
+    except UnicodeDecodeError:
+        raise Refused(f"lesson: expected UTF-8 text, got {path} of other bytes. Name a .py file that `edit` wrote.") from None
 
 
 @main.command()
@@ -118,7 +135,7 @@ def terms():
     """Print the course's words as a markdown table: each with the lesson that introduces it and half a line of meaning."""
     from v4mini.lessons.terms import table
 
-    click.echo(table([path.name for path in chosen()]))
+    say(table([path.name for path in chosen()]))
 
 
 @main.command()
@@ -129,18 +146,14 @@ def museum(names):
     from v4mini.lessons.planted import outcomes
 
     chosen_defects = [defect for defect in DEFECTS if not names or defect.name in names]
-    click.echo(f"{'':3} {'defect':<46}{'found in':<29}{'planted in':<32}noticed by")
+    say(f"{'':3} {'defect':<46}{'found in':<29}{'planted in':<32}noticed by")
     alive = 0
     for number, outcome in enumerate(outcomes(chosen_defects), 1):
         defect, alive = outcome.defect, alive + (not outcome.by)
-        click.echo(f"{number:>3} {defect.what:<46}{defect.upstream:<29}{defect.file:<32}{outcome.by or 'NOBODY'}")
-    click.echo(f"{len(chosen_defects) - alive} of {len(chosen_defects)} planted defects are noticed by the project's own tests")
+        say(f"{number:>3} {defect.what:<46}{defect.upstream:<29}{defect.file:<32}{outcome.by or 'NOBODY'}")
+    say(f"{len(chosen_defects) - alive} of {len(chosen_defects)} planted defects are noticed by the project's own tests")
     sys.exit(1 if alive else 0)
 
 
 if __name__ == "__main__":
-    try:
-        main(prog_name="python -m v4mini.lessons")
-    except Refused as error:
-        click.echo(f"{error}", err=True)
-        sys.exit(2)
+    main(prog_name="python -m v4mini.lessons")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from v4mini.writing import write_whole
+from v4mini.writing import expect_writable, write_whole
 
 LONGEST_CELL = 60           # seconds, on two cores
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -37,6 +37,8 @@ def run_notebook(path, write=True):         # -> Run
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     path, fault = Path(path), ""
+    if write:
+        expect_writable(path)
     notebook = nbformat.read(path, as_version=4)
     clean(notebook)
     client = NotebookClient(notebook, timeout=LONGEST_CELL, kernel_name="python3", record_timing=True,

@@ -33,11 +33,18 @@ def use():
         "axes.prop_cycle": cycler(color=COLORS) + cycler(marker=MARKS) + cycler(linestyle=DASHES)})
 
 
+def kind_of_picture(path):              # -> "png", "svg", ...
+    """What the name of a file ends in. Refused if matplotlib draws no such kind."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kind = os.path.splitext(path)[1][1:].lower()
+    if kind not in FigureCanvasBase.get_supported_filetypes():
+        raise Refused(f"{path}: expected a name that ends in .png, .svg or .pdf, got .{kind}. Choose among them.")
+    return kind
+
+
 def save_figure(figure, path, dpi):
     """A figure into a file of the kind that its name ends in: .png, .svg, .pdf ... Refused if matplotlib knows no such kind."""
-    kind, file = os.path.splitext(path)[1][1:].lower(), io.BytesIO()
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise Refused(f"{path}: expected a name that ends in .png, .svg or .pdf, got .{kind}. Choose among them.")
-    figure.savefig(file, dpi=dpi, format=kind)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=dpi, format=kind_of_picture(path))
     write_whole(path, file.getvalue())

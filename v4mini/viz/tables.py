@@ -1,5 +1,7 @@
 """Tables as plain text: what a figure shows, for readers without one. Not here: what goes into them."""
 
+from v4mini.printable import printable
+
 
 def text_table(header, rows):                           # [str], [[value, ...]] -> str
     """Columns wide enough for their contents; numbers to the right, words to the left."""
@@ -20,7 +22,7 @@ def _cell(value):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else printable(str(value))
 
 
 def human_bytes(count):                                 # -> "159.61 GB"; powers of 1000
