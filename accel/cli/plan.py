@@ -10,6 +10,7 @@ from accel.checks.finding import MEANING
 from accel.cli.front import evidence_option, main
 from accel.tiles import TARGETS
 from v4mini.cli.main import json_option, say, say_json
+from v4mini.viz.tables import counted
 
 
 @main.command()
@@ -57,7 +58,7 @@ def add(file, evidence_file, as_json):
     Refused if a row was altered since, or if the kernels there were others than these.
     """
     taken = evidence.add(file, evidence_file)
-    say_json({"rows": taken}, indent=None) if as_json else say(f"{taken} rows of {file} are in the record now.")
+    say_json({"rows": taken}, indent=None) if as_json else say(f"{counted(taken, 'row')} of {file} in the record now.")
 
 
 @evidence_group.command()

@@ -199,7 +199,7 @@ def test_a_folder_of_ones_own_is_trained_on(small, tmp_path):
     train = ("train", "--config", small, "--out", folder / "out", "--backend", "numpy")
     first = run(*train, "--text", folder, "--steps", 1)
     assert first.exit_code == 0, first.output
-    assert "10 texts of" in first.stderr and "1 files left out, the first picture.png: not UTF-8" in first.stderr
+    assert "10 texts of" in first.stderr and "1 file left out, the first picture.png: not UTF-8" in first.stderr
     last = run(*train, "--text", folder, "--resume", "--json")
     assert last.exit_code == 0 and f"Trained on the text files of {folder}" in run("card", folder / "out" / "model").output
     other = run(*train, "--resume")

@@ -14,6 +14,7 @@ from v4mini.inspection.recognise import known_layouts
 from v4mini.machine import resident_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.export import export
+from v4mini.weights.file import open_file
 
 BOUNDS = {"pruned": 1e-5}                               # a gate of six columns: BLAS may add in another order; else the same bits
 STREAMED = {"F32 copy": 1e-4}                           # BLAS reads these where they lie, and adds by how they are aligned
@@ -116,6 +117,18 @@ def test_slices_that_do_not_belong_together_are_refused(released, tmp_path):
     write(tmp_path / "model", twice, None, "model1-mp2.safetensors")
     with pytest.raises(Refused, match="in one slice, got it in model0-mp2.safetensors and model1-mp2.safetensors"):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name, at", [("norm.weight", 0), ("layers.0.ffn.shared_experts.w1.weight", "middle")])
+def test_slices_of_two_checkpoints_are_refused(released, tmp_path, name, at):
+    LAYOUTS["convert.py, several processes"](tmp_path / "model", released)
+    path = tmp_path / "model" / "model1-mp2.safetensors"
+    entry = open_file(path).entries[name]
+    raw = bytearray(path.read_bytes())
+    raw[entry.start + (entry.nbytes // 2 if at == "middle" else at)] ^= 8
+    path.write_bytes(raw)
+    with pytest.raises(Refused, match=f"'{name}' alike in each of 2 slices, got other bytes in model1-mp2.safetensors than in "):
+        load(tmp_path / "model", backend="numpy")
 
 
 def test_what_joined_slices_take_is_said(released, tmp_path, caplog):

@@ -9,7 +9,7 @@ import click
 
 from v4mini import Config, Refused
 from v4mini.cli.main import FileToWrite, backend_option, before_numpy, json_option, main, note, say, say_json
-from v4mini.viz.tables import human_bytes, text_table
+from v4mini.viz.tables import counted, human_bytes, text_table
 from v4mini.writing import append
 
 
@@ -99,7 +99,7 @@ def _compare(what, lengths, against, beside, rounds, plot, as_json):
                      result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for name, pairs in faster.items():
         for (w, t), times in pairs.items():
-            say(f"{w} at {t:,} tokens: {times:.2f} times as fast as {name} (median of {rounds} rounds)")
+            say(f"{w} at {t:,} tokens: {times:.2f} times as fast as {name} (median of {counted(rounds, 'round')})")
 
 
 @bench.command(name="train")

@@ -12,6 +12,7 @@ from v4mini.cli.chat_commands import LARGEST_FILE, all_of_stdin, fault_text, que
 from v4mini.cli.main import KEPT, backend_option, data_folder, json_option, main, note, say_json
 from v4mini.cli.streaming import memory_options, opened_model, streaming_report, streaming_text
 from v4mini.printable import printable
+from v4mini.viz.tables import counted
 
 
 @main.command()
@@ -140,7 +141,7 @@ def _report(answer, stopped, seconds, as_json):
         note("/result TEXT gives what it returned.")
     why = "" if answer.ended else ", stopped" if stopped else ", cut at --max-new-tokens"
     form = f", not well formed ({answer.fault})" if answer.ended and answer.fault else ""
-    note(f"[{answer.kept} tokens remembered, {answer.read} read, {answer.said} said{why}, {seconds:.1f} s{form}]")
+    note(f"[{counted(answer.kept, 'token')} remembered, {answer.read} read, {answer.said} said{why}, {seconds:.1f} s{form}]")
 
 
 class _Screen:

@@ -7,6 +7,7 @@ from pathlib import Path
 from v4mini import Refused
 from v4mini.cli.main import note
 from v4mini.printable import printable
+from v4mini.viz.tables import counted
 
 HELP = '''\
 /system TEXT   set the system message; without TEXT, show it     /reset       forget what was said
@@ -122,7 +123,7 @@ class Commands:
         from v4mini.writing import write_whole
 
         write_whole(_expect_name("/save", name), file_text(self.talk))
-        note(f"{printable(name)}: {len(self.talk.messages)} messages saved. /load goes on with them.")
+        note(f"{printable(name)}: {counted(len(self.talk.messages), 'message')} saved. /load goes on with them.")
 
     def load(self, name):
         from v4mini.text.conversation_file import from_file
@@ -131,7 +132,7 @@ class Commands:
         raw = read_file(_expect_name("/load", name), LARGEST_FILE, "conversation", "Name a file that /save wrote.")
         from_file(self.talk, parse_json(raw, printable(name)), printable(name))
         self.results = []
-        note(f"{printable(name)}: {len(self.talk.messages)} messages. The next question goes on with them.")
+        note(f"{printable(name)}: {counted(len(self.talk.messages), 'message')}. The next question goes on with them.")
 
     def result(self, text):
         last = self.talk.messages[-1] if self.talk.messages else {}

@@ -10,7 +10,7 @@ import click
 
 from v4mini import Refused
 from v4mini.cli.main import json_option, main, note, say, say_json
-from v4mini.viz.tables import human_bytes, text_table
+from v4mini.viz.tables import counted, human_bytes, text_table
 
 SHOWN = 12                              # new files named at most
 COMPARED = {"sha256": "SHA-256", "sha1": "git SHA-1", "": "nothing"}
@@ -119,16 +119,17 @@ def _told(release, plan, came):         # -> dict of plain values
 def _announcement(told):
     speed = told["measured_speed"]
     at = f"at {human_bytes(speed)} a second, as the headers came" if speed else f"if {human_bytes(UNMEASURED)} come in a second"
+    there = f", {told['present']:,} more {'is' if told['present'] == 1 else 'are'} there" if told["present"] else ""
     lines = [f"{told['from']}{' at commit ' + told['revision'] if told['revision'] else ''}",
-             f"{told['tensors']:,} tensors{', ' + format(told['present'], ',') + ' more are there' if told['present'] else ''}: "
-             f"{told['to_read']:,} bytes ({human_bytes(told['to_read'])}) in {told['ranges']:,} ranges, about "
+             f"{counted(told['tensors'], 'tensor')}{there}: "
+             f"{told['to_read']:,} bytes ({human_bytes(told['to_read'])}) in {counted(told['ranges'], 'range')}, about "
              f"{human_seconds(told['seconds'])} {at}"]
     if told["came_before"]:
         lines.append(f"{human_bytes(told['came_before'])} came before and are kept")
     if told["files"]:
         rows = [[file["name"], file["bytes"], COMPARED[file["compared"]]] for file in told["files"]]
         lines.append(text_table([f"new in {told['into']}", "bytes", "held to the release's"], rows[:SHOWN]))
-        lines += [f"and {len(rows) - SHOWN} files more"] if len(rows) > SHOWN else []
+        lines += [f"and {counted(len(rows) - SHOWN, 'file')} more"] if len(rows) > SHOWN else []
     return "\n".join(lines)
 
 

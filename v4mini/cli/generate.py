@@ -10,6 +10,7 @@ from v4mini import Refused
 from v4mini.cli.main import KEPT, backend_option, data_folder, main, note, say, say_json
 from v4mini.cli.streaming import opened_model, streaming_options, streaming_report, streaming_text, watched
 from v4mini.printable import printable
+from v4mini.viz.tables import counted
 
 LARGEST_PROMPT = 256 << 20                              # bytes; a million tokens are some 5 MB
 
@@ -61,7 +62,7 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
         say_json({"prompt_ids": prompt_ids, "ids": said, "text": text, "stop": stop.found,
                   "token_seconds": seconds, "speculation": _counts(tally), "streaming": report})
         return
-    note(f"[{len(prompt_ids)} tokens read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(tally)}]")
+    note(f"[{counted(len(prompt_ids), 'token')} read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(tally)}]")
     if report:
         note(streaming_text(report))
 

@@ -9,7 +9,7 @@ from v4mini import Config
 from v4mini.cli.fetch import progress_bar, remote_options, say_wait
 from v4mini.cli.main import json_option, main, say, say_json
 from v4mini.printable import printable
-from v4mini.viz.tables import human_bytes, human_count, text_table
+from v4mini.viz.tables import counted, human_bytes, human_count, text_table
 
 PRESETS = ("flash", "pro", "mini", "bench", "tiny")
 
@@ -54,7 +54,7 @@ def _inspected(what, endpoint, limit):                  # -> the report
     from v4mini.weights.remote.release import open_release
 
     release = open_release(what, endpoint, limit, say=say_wait)
-    with progress_bar(len(release.shards), f"{len(release.shards)} headers") as progress:
+    with progress_bar(len(release.shards), counted(len(release.shards), "header")) as progress:
         return inspect_release(release, progress)
 
 
@@ -106,9 +106,10 @@ def _print_verdict(report):
     if report["problems"]:
         from v4mini.weights.layouts import grouped
 
-        say(f"\n{len(report['problems'])} problems:\n  " + "\n  ".join(grouped(report["problems"])))
+        say(f"\n{counted(len(report['problems']), 'problem')}:\n  " + "\n  ".join(grouped(report["problems"])))
     if report["missing"]:
-        say(f"\nNot whole: {report['missing']:,} tensors are missing, so it cannot generate. "
+        many = counted(report["missing"], "tensor") + (" is" if report["missing"] == 1 else " are")
+        say(f"\nNot whole: {many} missing, so it cannot generate. "
             f"v4mini fetch {report['fetched']['from']} all brings them.")
     elif report["checked"] and not report["problems"]:
         say("\nWhole: every tensor of its config is there, in the right shape and format.")

@@ -8,6 +8,7 @@ import click
 
 from v4mini import Refused
 from v4mini.cli.main import data_folder, main, note
+from v4mini.viz.tables import counted
 
 FIRST = "00_start_here.ipynb"
 
@@ -44,7 +45,7 @@ def _prepared(work, to_reset):              # -> the lesson to open
 
     copied = lay_out(work)
     if copied:
-        note(f"v4mini: {len(copied)} lessons copied to {work}")
+        note(f"v4mini: {counted(len(copied), 'lesson')} copied to {work}")
     if not to_reset:
         return FIRST
     name, old = reset(work, to_reset)

@@ -8,7 +8,7 @@ import click
 from v4mini import Refused
 from v4mini.cli.main import json_option, main, say, say_json
 from v4mini.cli.streaming import Bytes
-from v4mini.viz.tables import human_bytes, text_table
+from v4mini.viz.tables import counted, human_bytes, text_table
 
 POLICIES = ("lru", "fifo", "lfu", "aged", "belady")
 
@@ -57,7 +57,7 @@ def _replay_text(facts, results):
                 row["seconds_overlapped"]])] for row in results]
     size, disk, memory = (human_bytes(facts[name])
                           for name in ("expert_bytes", "disk_bytes_per_second", "memory_bytes_per_second"))
-    return (f"{facts['tokens']:,} tokens, {facts['decoded']:,} of them decoded one by one; {facts['uses']:,} uses of "
+    return (f"{counted(facts['tokens'], 'token')}, {facts['decoded']:,} of them decoded one by one; {facts['uses']:,} uses of "
             f"{facts['experts_used']:,} experts of {size}: at most {facts['reuse_ceiling']:.1%} hits\n"
             f"disk {disk}/s, memory {memory}/s\n\n{text_table(header, rows)}\n\n"
             "The last two: a decoded token whose reads all precede its work, or all hide behind it.")

@@ -9,6 +9,7 @@ import click
 from v4mini import Refused
 from v4mini.cli.main import backend_option, before_numpy, data_folder, json_option, main, note, say, say_json
 from v4mini.printable import printable
+from v4mini.viz.tables import counted
 from v4mini.writing import make_folder, write_whole
 
 MOST_TOKENIZER = 64 << 20                               # bytes
@@ -136,9 +137,9 @@ def _texts(folder, out):                                # -> [text]
     from v4mini.text.folder import folder_texts
 
     texts, left_out = folder_texts(folder, apart=out)
-    words = f"{len(texts):,} texts of {folder}, {sum(len(text) for _, text in texts):,} characters"
+    words = f"{counted(len(texts), 'text')} of {folder}, {sum(len(text) for _, text in texts):,} characters"
     if left_out:
-        words += f"; {len(left_out):,} files left out, the first {printable(left_out[0][0])}: {left_out[0][1]}"
+        words += f"; {counted(len(left_out), 'file')} left out, the first {printable(left_out[0][0])}: {left_out[0][1]}"
     note(words + ".")
     return [text for _, text in texts]
 

@@ -8,7 +8,7 @@ import click
 
 from v4mini.cli.main import data_folder, json_option, main, note, say, say_json
 from v4mini.printable import printable
-from v4mini.viz.tables import text_table
+from v4mini.viz.tables import counted, text_table
 
 LARGEST_RECEIPT = 64 << 20                              # bytes
 
@@ -103,6 +103,6 @@ def _judge(receipt, own, as_json):                      # exit 1 if anything spe
         for sentence in told:
             note(printable(f"differs: {sentence}"))
         say("".join(f"{printable(sentence)}\n" for sentence in wrong)
-            + (f"The receipt does not hold: {len(wrong)} findings." if wrong else
-               f"The receipt holds: {len(own['compared'])} comparisons made again, all within their bounds."))
+            + (f"The receipt does not hold: {counted(len(wrong), 'finding')}." if wrong else
+               f"The receipt holds: {counted(len(own['compared']), 'comparison')} made again, all within their bounds."))
     sys.exit(1 if wrong else 0)

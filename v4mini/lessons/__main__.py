@@ -118,7 +118,7 @@ def heads(names):
     from v4mini.lessons.head import put_head
 
     for path in chosen(names):
-        click.echo(f"{path.name:<34}{'written' if put_head(path) else 'as it was'}")
+        say(f"{path.name:<34}{'written' if put_head(path) else 'as it was'}")
 
 
 @main.command()

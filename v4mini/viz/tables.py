@@ -25,6 +25,10 @@ def _cell(value):
     return f"{value:.3g}" if isinstance(value, float) else printable(str(value))
 
 
+def counted(number, noun):                              # -> "1 tensor", "2,000 tensors"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def human_bytes(count):                                 # -> "159.61 GB"; powers of 1000
     """Bytes in the largest unit that keeps the number above 1, once it is rounded."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from v4mini.config import Config
 from v4mini.numerics.matrix import as_codes, as_scale
 from v4mini.shapes import Refused
+from v4mini.viz.tables import counted
 from v4mini.weights.layouts import fit, grouped, likely_cause
 from v4mini.weights.names import resolve
 from v4mini.weights.slices import Slices
@@ -58,13 +59,15 @@ def open_checkpoint(path, config=None):         # -> Checkpoint
     sources = resolve(store.entries())
     found = fit(config, sources, asked)
     if found.problems:
-        raise Refused(f"{path}: {len(found.problems)} tensors do not fit its config.\n  " + "\n  ".join(grouped(found.problems))
-                      + "\n" + likely_cause(config, sources, found.problems))
+        many = counted(len(found.problems), "tensor") + (" does" if len(found.problems) == 1 else " do")
+        raise Refused(f"{path}: {many} not fit its config.\n  " + "\n  ".join(grouped(found.problems)) + "\n"
+                      + likely_cause(config, sources, found.problems))
     telling = {source.name for name, source in sources.items()
                if name in found.formats or name.endswith(("norm.weight", ".scale"))}
     check_written(store, telling)
     notes = notes + ([] if asked else found.notes)
     if isinstance(store, Slices):
+        store.expect_alike()
         notes.append(f"{len(store.shards)} slices are joined: what was cut takes {store.joined_bytes:,} bytes of memory.")
     for note in notes:
         log.warning("%s: %s", path, note)

@@ -6,6 +6,8 @@
     in every slice       all the rest; the first slice's is taken
 
 Scales are cut like their weights. What was cut is joined when it is asked for, in memory; experts stay views of their file.
+What is in every slice must be alike there: a page of each such tensor is compared. Other bytes of it, and whether pieces and
+experts are of one checkpoint, cannot be known from the files.
 Source: inference/convert.py of the release. Not here: which folders hold slices (store.py).
 """
 
@@ -16,6 +18,7 @@ from v4mini.untrusted import brief
 from v4mini.weights.file import TensorEntry
 from v4mini.weights.store import Store
 
+PAGE = 4096                             # bytes
 CUT = {"embed": 0, "head": 0, "wq_b": 0, "wo_a": 0, "weights_proj": 0, "attn_sink": 0, "wo_b": 1}      # -> axis
 
 
@@ -47,6 +50,18 @@ class Slices(Store):
         if axis is not None and axis < len(entry.shape):
             self._cut[name] = axis
 
+    def expect_alike(self):
+        """Refused where slices of two checkpoints are mixed, as far as what all of them hold can tell."""
+        first, *others = self._files.items()
+        for name in self:
+            if name in self._cut or ".experts." in name:
+                continue
+            wanted = _page(first[1].tensor(name))
+            for place, file in others:
+                if _page(file.tensor(name)) != wanted:
+                    raise Refused(f"{self.path}: expected {brief(name)} alike in each of {len(self._files)} slices, got other "
+                                  f"bytes in {place.name} than in {first[0].name}. Are slices of two checkpoints mixed?")
+
     @property
     def joined_bytes(self):
         return sum(self.entry(name).nbytes for name in self._cut)
@@ -68,6 +83,11 @@ class Slices(Store):
         if name not in self._cut:
             return super().__getitem__(name)
         return joined([self._files[path].tensor(name) for path in self._paths], self._cut[name])
+
+
+def _page(array):                       # -> bytes out of its middle
+    raw = array.reshape(-1).view(np.uint8)
+    return raw[max(0, len(raw) - PAGE) // 2:][:PAGE].tobytes()
 
 
 def joined(pieces, axis):               # [array] -> array, read-only as a file's are
