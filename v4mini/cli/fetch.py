@@ -14,6 +14,7 @@ from v4mini.viz.tables import counted, human_bytes, text_table
 
 SHOWN = 12                              # new files named at most
 COMPARED = {"sha256": "SHA-256", "sha1": "git SHA-1", "": "nothing"}
+LARGEST = 2**60                         # bytes
 UNMEASURED = 10e6                       # bytes a second, where too little has come to tell
 
 
@@ -27,9 +28,10 @@ class Size(click.ParamType):
         found = re.fullmatch(r"\s*([0-9][0-9_,]*\.?[0-9]*)\s*([kKMGT]?B?)\s*", str(value))
         if isinstance(value, int):
             return value
-        if not found or found[2].upper() not in self.units:
-            self.fail(f"expected a size such as 50MB or 3.6GB, got {value!r}.", param, ctx)
-        return math.ceil(float(re.sub("[_,]", "", found[1])) * self.units[found[2].upper()])
+        size = float(re.sub("[_,]", "", found[1])) * self.units.get(found[2].upper(), math.inf) if found else math.inf
+        if size > LARGEST:
+            self.fail(f"expected a size such as 50MB or 3.6GB, got {str(value)[:40]!r}.", param, ctx)
+        return math.ceil(size)
 
 
 def remote_options(command):

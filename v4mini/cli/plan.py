@@ -26,7 +26,7 @@ class Tokens(click.ParamType):
     def convert(self, value, parameter, context):
         match = AMOUNT.fullmatch(str(value))
         amount = float(match[1]) * {"": 1, "K": 1024, "M": 1024**2}[match[2].upper()] if match else 0
-        if not match or amount < 1 or amount != int(amount):
+        if not 1 <= amount < 2**53 or amount != int(amount):
             raise Refused(f"{parameter.name}: expected a number of tokens such as 4096, 128K or 1M, got {str(value)[:40]!r}.")
         return int(amount)
 

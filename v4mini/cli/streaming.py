@@ -14,6 +14,7 @@ from v4mini.viz.tables import human_bytes
 
 UNITS = {"": 1, **{f"{letter}{kind}": base**power for power, letter in enumerate("KMGT", 1)
                    for kind, base in (("B", 1000), ("IB", 1024), ("", 1000))}, "B": 1}
+LARGEST = 2**60                         # bytes
 
 
 class Bytes(click.ParamType):
@@ -23,9 +24,10 @@ class Bytes(click.ParamType):
 
     def convert(self, value, param, ctx):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*(?:/s)?\s*", str(value))
-        if not found or found[2].upper() not in UNITS or float(found[1]) == 0:
+        size = float(found[1]) * UNITS.get(found[2].upper(), 0) if found else 0
+        if not 0 < size < LARGEST:
             raise Refused(f"{param.opts[-1].lstrip('-')}: expected a size such as 8GiB or 3.5GB, got {str(value)[:40]!r}.")
-        return round(float(found[1]) * UNITS[found[2].upper()])
+        return round(size)
 
 
 def memory_options(command):
