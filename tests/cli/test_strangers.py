@@ -97,3 +97,12 @@ def test_a_message_without_end_is_refused(monkeypatch, arguments, begin):
     lines = "x" * 2000 if not begin else "y" * 400 + "\n"
     result = CliRunner().invoke(main, ["chat", "--backend", "numpy", "-n", "1", *arguments], input=begin + lines * 3)
     assert result.exit_code == 2 and "at most 1,000 letters" in result.output
+
+
+@pytest.mark.parametrize("command", [
+    ("plan", "--context", "9" * 400), ("plan", "--context", "9" * 400 + "M"), ("plan", "--disk", "9" * 400 + "GB"),
+    ("plan", "--host-memory", "1" + "0" * 30), ("fetch", "here", "norm", "--limit", "9" * 400),
+    ("bench", "prefill", "--lengths", "9" * 30), ("bench", "train", "--batches", "9" * 9 + "x" + "9" * 9)])
+def test_numbers_beyond_any_machine_are_one_sentence(command):
+    with pytest.raises(Refused, match="expected"):
+        typed(*command)

@@ -71,7 +71,7 @@ def _alone(task):                                       # -> {...} or None, and 
         except BrokenProcessPool:
             return None, "killed (out of memory?)"
         except (MemoryError, RuntimeError) as error:    # torch's way to say that memory is short is a RuntimeError
-            return None, (str(error).splitlines() or ["out of memory"])[0][:120]
+            return None, next(filter(None, str(error).splitlines()), "out of memory")[:120]
         except ImportError as error:
             raise Refused(f"bench: {error}. For --against hf run: python -m pip install -e \".[parity]\"") from None
 

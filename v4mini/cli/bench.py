@@ -12,6 +12,8 @@ from v4mini.cli.main import FileToWrite, backend_option, before_numpy, json_opti
 from v4mini.viz.tables import counted, human_bytes, text_table
 from v4mini.writing import append
 
+MOST_TOKENS = 1 << 24                   # of one measurement
+
 
 class Picture(FileToWrite):
     """The same for a picture: its kind must be one that can be drawn, and matplotlib must be there to draw it."""
@@ -148,8 +150,9 @@ def _batches(text):                                     # "4x512,2x1024" -> [(4,
         pairs = [tuple(int(number) for number in batch.split("x")) for batch in text.split(",")]
     except ValueError:
         pairs = []
-    if not pairs or any(len(pair) != 2 or pair[0] < 1 or pair[1] < 2 for pair in pairs):
-        raise Refused(f"--batches: expected rows x tokens such as 4x512,2x1024, got {text!r}. A row has 2 tokens or more.")
+    if not pairs or any(len(pair) != 2 or pair[0] < 1 or pair[1] < 2 or pair[0] * pair[1] > MOST_TOKENS for pair in pairs):
+        raise Refused(f"--batches: expected rows x tokens such as 4x512,2x1024, got {text[:60]!r}. A row has 2 tokens or more, "
+                      f"a batch {MOST_TOKENS:,} at most.")
     return pairs
 
 
@@ -158,8 +161,9 @@ def _numbers(text):
         numbers = [int(word) for word in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1:
-        raise Refused(f"--lengths: expected numbers such as 512,2048, got {text!r}. Separate them by commas.")
+    if not numbers or min(numbers) < 1 or max(numbers) > MOST_TOKENS:
+        raise Refused(f"--lengths: expected numbers such as 512,2048, {MOST_TOKENS:,} at most, got {text[:60]!r}. "
+                      "Separate them by commas.")
     return numbers
 
 
