@@ -5,6 +5,8 @@ alone: no launch asks the device for a number.
 Not here: kernels (kernels/), their tiles (tiles.toml), which engine launches what (device.py).
 """
 
+import math
+
 import torch
 
 from accel.kernels import attention, compress, experts, index, mix, norm, rope
@@ -36,11 +38,13 @@ class Launcher:
         has_picks = entries is not None and picks is not None and picks.shape[1] > 0
         has_heavy = entries is not None and picks is None and len(entries) > 0
         first = first.int()
+        if has_picks:
+            picks, visible = slots(picks)
         H = min(tile["H"], power_of_two(heads))
         out = torch.empty_like(q, dtype=torch.float32)
         attention.sparse_attention[T, -(-heads // H)](
             self._in(q), self._in(rows), first, self._in(far), picks.int().contiguous() if has_picks else first,
-            visible.int() if has_heavy else first, sink.float(), out, float(scale), len(rows) - T,
+            visible.int() if has_picks or has_heavy else first, sink.float(), out, float(scale), len(rows) - T,
             picks.shape[1] if has_picks else 1, heads, W=window, H=H, D=D, DP=power_of_two(D),
             BW=min(tile["BK"], power_of_two(window)), BK=tile["BK"], PICKS=has_picks, HEAVY=has_heavy,
             UPCAST=self.upcast, **options)
@@ -83,6 +87,13 @@ class Launcher:
     def matmul(self, x, codes, scales, fp4=False):      # [T, K], int8 [N, ...] as stored -> [T, N]
         """x times the transpose of one stored matrix."""
         return self._grouped(x, codes[None], scales[None], fp4, None)
+
+    def batched(self, x, codes, scales, fp4=False):     # [G, T, K], int8 [G, N, ...] -> [G, T, N]
+        """Each x[g] times the transpose of its own stored matrix."""
+        (G, T, K), BM = x.shape, self._tile("experts.grouped_matmul")[0]["BM"]
+        rows = torch.nn.functional.pad(x, (0, 0, 0, -T % BM)).reshape(-1, K)
+        owner = torch.arange(G, dtype=torch.int32, device=x.device).repeat_interleave(len(rows) // G // BM)
+        return self._grouped(rows, codes, scales, fp4, owner).view(G, -1, codes.shape[1])[:, :T]
 
     def _grouped(self, x, codes, scales, fp4, owner):   # rows in blocks of one expert; owner None: all rows meet matrix 0
         tile, options = self._tile("experts.grouped_matmul")
@@ -164,7 +175,7 @@ class Launcher:
         """v4mini.ops.rope.rope; a negated sin rotates back."""
         tile, options = self._tile("rope.rope")
         out = x.clone(memory_format=torch.contiguous_format)
-        heads, D, R = out[0].numel() // x.shape[-1], x.shape[-1], 2 * cos.shape[1]
+        heads, D, R = math.prod(x.shape[1:-1]), x.shape[-1], 2 * cos.shape[1]
         H = min(tile["H"], power_of_two(heads, 1))
         rope.rope[len(x), -(-heads // H)](out, cos.contiguous(), sin.contiguous(), heads, D=D, R=R, H=H, **options)
         return out
@@ -178,9 +189,15 @@ class Launcher:
         return out
 
 
+def slots(picks):                                       # [T, K] -> [T, K], [T]: what the kernel reads, and how many slots
+    """Trailing slots of -1 are left out; one between picks names the token's last pick as -1 - pick, to be read but not seen."""
+    at = torch.arange(1, picks.shape[1] + 1, device=picks.device)
+    return torch.where(picks >= 0, picks, -1 - picks.amax(1, keepdim=True)), ((picks >= 0) * at).amax(1)
+
+
 def split(x):                                           # [rows, K] -> [rows, K]: even columns, then odd ones
     """What FP4 kernels take: both nibbles of a byte meet contiguous numbers."""
-    return x.reshape(len(x), -1, 2).transpose(1, 2).reshape(len(x), -1)
+    return x.reshape(len(x), x.shape[1] // 2, 2).transpose(1, 2).reshape(x.shape)
 
 
 def blocks_of_experts(chosen, number, BM):              # [T, K] int -> place [T, K] int, owner [blocks] int32

@@ -27,6 +27,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     on_host = False
+    has_fixed_shapes = False    # experts asks how many tokens each expert got; an engine that never asks can be recorded
 
     def __init__(self, simulate=None, device="cpu"):
         super().__init__(simulate)

@@ -10,7 +10,7 @@ step depends on a number of the host but which blocks end, and a step is one of 
     entries, keys   the whole buffer; `visible` hides what is not there yet
 
 Going back is not possible here: rings forget.
-Not here: the cache that reads a prompt (v4mini/inference/cache.py), capture by CUDA itself.
+Not here: the cache that reads a prompt (v4mini/inference/cache.py), capture by CUDA itself (cuda.py).
 """
 
 import copy
@@ -30,6 +30,7 @@ class StaticBackend(TorchBackend):
     """
 
     name = "torch, fixed shapes"
+    has_fixed_shapes = True
 
     def __init__(self, simulate=None, device="cpu"):
         super().__init__(simulate, device)
@@ -104,6 +105,15 @@ class StaticMemory(Memory):
         order = (self.position + 1 + torch.arange(len(codes), device=codes.device)) % len(codes)
         return format.decode(codes[order])              # oldest first
 
+    def state(self):                                    # -> copies of all that a step writes
+        """For restore: a step that only compiles or records leaves no trace."""
+        return [part.clone() for part in (self.position, *self.buffers.values())]
+
+    def restore(self, state):
+        """As it was when state() was called."""
+        for part, old in zip((self.position, *self.buffers.values()), state):
+            part.copy_(old)
+
     # ---- before the first step ----
 
     def take_over(self, cache):
@@ -131,7 +141,8 @@ class StaticDecoder:
     def __init__(self, model, capacity, cache=None):
         storage = "float32" if cache is None else cache.storage
         self.model = copy.copy(model)                   # the same weights
-        self.model.ops = StaticBackend(model.ops.simulate, model.ops.device)
+        if not model.ops.has_fixed_shapes:
+            self.model.ops = StaticBackend(model.ops.simulate, model.ops.device)
         self.memory = StaticMemory(model.config, capacity, self.model.ops.formats(model.config, storage), model.ops.device)
         self.programs, self.ratios = {}, sorted({*model.config.compress_ratios[: model.config.n_layers]} - {0})
         if cache is not None:
@@ -158,9 +169,7 @@ class StaticDecoder:
     def _record(self, token):                           # recording runs the step once: what it wrote is taken back
         for layer in self.model.weights.layers:
             self.model.ops.stacked(layer.ffn.experts)
-        buffers = [self.memory.position, *self.memory.buffers.values()]
-        before = [buffer.clone() for buffer in buffers]
+        before = self.memory.state()
         program = make_fx(lambda token: self._step(token))(token)
-        for buffer, old in zip(buffers, before):
-            buffer.copy_(old)
+        self.memory.restore(before)
         return program

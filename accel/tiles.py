@@ -30,3 +30,15 @@ def power_of_two(n, least=16):                          # the smallest power of 
 def divisor(n, most):                                   # the largest power of two <= most that divides n
     """A block that leaves no rest."""
     return min(n & -n, most)
+
+
+def target_of(kind, name, capability=None):             # "cuda", "NVIDIA H200", (9, 0) -> "sm_90a"
+    """Which tile table a device takes. Refused for one that has none."""
+    if kind == "cuda" and capability in ((9, 0), (10, 0)):
+        return {9: "sm_90a", 10: "sm_100a"}[capability[0]]
+    if kind == "npu":
+        for begin, target in (("Ascend910B", "ascend910b"), ("Ascend910_93", "ascend910c"), ("Ascend950", "ascend950")):
+            if name.startswith(begin):
+                return target
+    raise Refused(f"{name}: expected a device with a tile table (compute capability 9.0 or 10.0, Ascend 910B, 910C, 950), got "
+                  f"another{f', of capability {capability}' if capability else ''}. Try adding a table to accel/tiles.toml.")

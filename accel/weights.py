@@ -4,6 +4,7 @@ Not here: what an engine does with them (reference.py), kernels that read them p
 """
 
 import warnings
+from dataclasses import fields, is_dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from accel.minifloat import decode_fp4, decode_fp8, scales, spread, unpack
 from v4mini.numerics.matrix import BLOCK, TILE, Matrix
 from v4mini.shapes import Refused
-from v4mini.weights.tree import mapped
+from v4mini.weights.tree import Expert, mapped
 
 AS_BITS = {np.dtype(ml_dtypes.bfloat16): np.int16, np.dtype(ml_dtypes.float8_e4m3fn): np.uint8,
            np.dtype(ml_dtypes.float8_e8m0fnu): np.uint8}        # NumPy's names for them mean nothing to torch
@@ -88,6 +89,58 @@ def place(weights, device):                             # Weights -> Weights
         tensor = send(item, device)
         return tensor if tensor.is_floating_point() else tensor.long()
     return mapped(weights, change)
+
+
+class ExpertPool:
+    """The experts of a layer in stacks, for kernels that take them all at once; one of them is still pool[number].
+
+    w1, w3 int8 [E, inter, ...], w2 int8 [E, D, ...]: codes as stored, as signed bytes. s1, s2, s3: their scales, likewise.
+    """
+
+    def __init__(self, experts, device):
+        self.fp4 = experts[0].w1.format == "fp4"
+        parts = {n: Stack([getattr(expert, f"w{n}") for expert in experts], device) for n in (1, 2, 3)}
+        self.w1, self.w2, self.w3 = (parts[n].codes.view(torch.int8) for n in parts)
+        self.s1, self.s2, self.s3 = (parts[n].scale.view(torch.int8) for n in parts)
+        self.experts = tuple(replace(expert, **{f"w{n}": part.matrices[i] for n, part in parts.items()})
+                             for i, expert in enumerate(experts))
+
+    def __len__(self):
+        return len(self.experts)
+
+    def __getitem__(self, number):
+        return self.experts[number]
+
+
+class Stack:
+    """Matrices of one shape and format, one after the other on the device; each is a view of its part."""
+
+    def __init__(self, matrices, device):               # [Matrix, ...]
+        self.matrices = []
+        for i, matrix in enumerate(matrices):
+            placed = TorchMatrix(matrix, device)
+            if not i:
+                self.codes, self.scale = (part.new_empty(len(matrices), *part.shape) for part in (placed.codes, placed.scale))
+            self.codes[i], self.scale[i] = placed.codes, placed.scale
+            placed.codes, placed.scale = self.codes[i], self.scale[i]
+            self.matrices.append(placed)
+
+
+def pooled(tree, device):                               # any part of a tree of weights -> the same, its experts as ExpertPools
+    """Experts whose matrices are all FP4, or all FP8, become an ExpertPool. Others stay as they are, and so does the rest."""
+    if isinstance(tree, tuple):
+        return ExpertPool(tree, device) if can_stack(tree) else tuple(pooled(item, device) for item in tree)
+    if is_dataclass(tree) and not isinstance(tree, Matrix):
+        return replace(tree, **{field.name: pooled(getattr(tree, field.name), device) for field in fields(tree)})
+    return tree
+
+
+def can_stack(items):                                   # tuple -> bool
+    """Are these a layer's experts, on the host still, all of one quantised format?"""
+    if not all(isinstance(item, Expert) for item in items):
+        return False
+    matrices = [getattr(expert, name) for expert in items for name in ("w1", "w2", "w3")]
+    return all(isinstance(matrix, Matrix) for matrix in matrices) and {m.format for m in matrices} in ({"fp4"}, {"fp8"})
 
 
 def check_width(x, weight):

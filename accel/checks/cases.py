@@ -48,13 +48,16 @@ def _attention(far):
         picks[:, -9:] = -1
         picks[0] = -1
         visible = np.array([N, 0, 1, N // 2, 33][:T], np.int32)
+        slots = ((picks >= 0) * np.arange(1, K + 1)).max(1).astype(np.int32)
+        read = picks.copy()
+        picks[1:, 3], read[1:, 3] = -1, -1 - picks[1:, 2]                               # nothing between picks
         sink = _normal(rng, heads)
         H = min(tile["H"], power_of_two(heads))
         constants = {"W": W, "H": H, "D": D, "DP": power_of_two(D), "BW": min(tile["BK"], power_of_two(W)), "BK": tile["BK"],
                          "PICKS": far == "picks", "HEAVY": far == "heavy", "UPCAST": False}
         first = attention.window_starts(T, P + T, W).astype(np.int32)
-        arrays = {"q": q, "rows": rows, "first": first, "entries": entries, "picks": picks, "visible": visible, "sink": sink,
-                  "out": np.zeros_like(q)}
+        arrays = {"q": q, "rows": rows, "first": first, "entries": entries, "picks": read,
+                  "visible": slots if far == "picks" else visible, "sink": sink, "out": np.zeros_like(q)}
         seen = {"picks": {"entries": _f32(entries)[0], "picks": picks.astype(np.int64)},
                 "heavy": {"entries": _f32(entries)[0], "visible": visible.astype(np.int64)}, "window": {}}[far]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from accel.checks import cases
 from accel.checks.finding import Finding, kernel_function, too_large
+from accel.tiles import target_of
 from v4mini.shapes import Refused
 
 LAUNCH = ("num_warps", "num_stages")
@@ -34,18 +35,6 @@ def find():                                             # -> (device name for to
         versions["cuda"] = str(torch.version.cuda)
     capability = module.get_device_capability(0) if device.type == "cuda" else None
     return device.type, target_of(device.type, name, capability), versions, name
-
-
-def target_of(kind, name, capability=None):             # "cuda", "NVIDIA H200", (9, 0) -> "sm_90a"
-    """Which tile table a device takes."""
-    if kind == "cuda" and capability in ((9, 0), (10, 0)):
-        return {9: "sm_90a", 10: "sm_100a"}[capability[0]]
-    if kind == "npu":
-        for begin, target in (("Ascend910B", "ascend910b"), ("Ascend910_93", "ascend910c"), ("Ascend950", "ascend950")):
-            if name.startswith(begin):
-                return target
-    raise Refused(f"{name}: expected a device with a tile table (compute capability 9.0 or 10.0, Ascend 910B, 910C, 950), got "
-                  f"another{f', of capability {capability}' if capability else ''}. Try adding a table to accel/tiles.toml.")
 
 
 def tensors_of(case, device):                           # -> {argument: tensor on the device}

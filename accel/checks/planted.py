@@ -27,7 +27,8 @@ class Mistake(NamedTuple):
 NUMBERS = (                                             # seen by every check that has numbers
     Mistake("the sink is left out", "attend picks", "attention",
             "tl.full((H,), 1.0, tl.float32)", "tl.full((H,), 0.0, tl.float32)"),
-    Mistake("a pick of -1 is read", "attend picks", "attention", "kv, i >= 0, top", "kv, i >= -1, top"),
+    Mistake("a pick of -1 is read", "attend picks", "attention", "(i >= 0) & (slot <", "(i >= i) & (slot <"),
+    Mistake("slots of nothing are read", "attend picks", "attention", "slot < count)", "slot < K)"),
     Mistake("the window is one short", "attend window", "attention",
             "begin = tl.load(first + t)", "begin = tl.load(first + t) + 1"),
     Mistake("one heavy entry too few", "attend heavy", "attention",

@@ -35,9 +35,10 @@ def sparse_attention(q, rows, first, entries, picks, visible, sink, out, scale, 
                      PICKS: tl.constexpr, HEAVY: tl.constexpr, UPCAST: tl.constexpr):
     """q [T, HEADS, D] looks at its window of rows [P + T, D], at entries [N, D] and at the sink [HEADS] float32 -> out, as q.
 
-    Token t reads rows first[t] to P + t (int32), at most W. PICKS: entries picks [T, K] int32, -1 is nothing (CSA). HEAVY: the
-    first visible [T] int32 of all entries (HCA). Neither: the window alone. Rows, entries, q and out share a dtype; sums are
-    float32. Grid (T, ceil(HEADS / H)).
+    Token t reads rows first[t] to P + t (int32), at most W. PICKS: entries picks [T, K] int32 of its first visible [T] slots
+    (CSA). HEAVY: the first visible [T] int32 of all entries (HCA). Neither: the window alone. A negative pick is nothing, but row
+    -1 - pick is read: one that the token may read, since 0 times another's NaN is NaN. Rows, entries, q and out share a dtype;
+    sums are float32. Grid (T, ceil(HEADS / H)).
     The sink is where the running maximum and sum begin: it takes weight and gives nothing.
     Reference: v4mini.ops.attention.attend. Source: V4 report 2.3; reference inference/kernel.py, sparse_attn.
     """
@@ -55,11 +56,12 @@ def sparse_attention(q, rows, first, entries, picks, visible, sink, out, scale, 
         kv = _load_rows(rows, tl.minimum(i, P + t), d, D, DP)
         top, total, acc = _softmax_step(query, kv, i <= P + t, top, total, acc, scale, UPCAST)
     if PICKS:
-        for start in range(0, K, BK):
+        count = tl.load(visible + t)
+        for start in range(0, count, BK):
             slot = start + tl.arange(0, BK)
-            i = tl.load(picks + t * K + slot, mask=slot < K, other=-1)
-            kv = _load_rows(entries, tl.maximum(i, 0), d, D, DP)
-            top, total, acc = _softmax_step(query, kv, i >= 0, top, total, acc, scale, UPCAST)
+            i = tl.load(picks + t * K + tl.minimum(slot, count - 1))
+            kv = _load_rows(entries, tl.maximum(i, -1 - i), d, D, DP)
+            top, total, acc = _softmax_step(query, kv, (i >= 0) & (slot < count), top, total, acc, scale, UPCAST)
     if HEAVY:
         n = tl.load(visible + t)
         for start in range(0, n, BK):
