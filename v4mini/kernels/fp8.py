@@ -96,13 +96,15 @@ def _e4m3(code):
     """Exponent and mantissa move to their places in a float32, and the bias of 7 becomes one of 127.
 
     Codes with exponent 0 mean mantissa * 2^-9 and have no leading one: read as 2^-7 (1 + mantissa / 8) they lose the one and
-    double. A plain shift would make them float32 subnormals, which cost some processors a hundred cycles each.
+    double; -0, whose rest is +0, gets its sign back. A plain shift would make them float32 subnormals, which cost some
+    processors a hundred cycles each.
     """
     code = np.int32(code)                               # from int8: the sign is on top
     bits = np.int32(((code << 20) & PLACES) + BIAS)
     normal = bits.view(np.float32)
     rest = normal - np.int32((bits & SIGN) | BIAS).view(np.float32)     # the leading one, with the code's sign, is 2^-7
-    value = normal if code & 0x78 else rest + rest
+    small = np.int32(np.float32(rest + rest).view(np.int32) | (bits & SIGN)).view(np.float32)
+    value = normal if code & 0x78 else small
     return value if code & 0x7F != 0x7F else np.float32(np.nan)
 
 
