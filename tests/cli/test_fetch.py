@@ -54,7 +54,7 @@ def test_inspection_from_afar(run, server):
 
 
 def test_the_speed_of_the_headers_foretells_the_rest(run, monkeypatch):
-    monkeypatch.setattr("v4mini.weights.remote.meter.TELLING", 1000)
+    monkeypatch.setattr("v4mini.weights.remote.budget.TELLING", 1000)
     assert "a second, as the headers came" in run("fetch", "hf://owner/name", "layers.4", "--dry-run").output
 
 

@@ -162,7 +162,7 @@ def test_ctrl_c_or_sigterm_saves_and_the_run_goes_on(tmp_path, one):
     script = textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
-        import test_train_cli as here
+        import test_train as here
         from v4mini.text import stdlib
         stdlib.stdlib_texts = here.stdlib_texts
         here.recipe.general = lambda config: here.recipe.Recipe(config, (

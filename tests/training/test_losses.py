@@ -62,7 +62,7 @@ def test_the_loop_of_cross_entropy_is_the_formula_in_float64(rng, n, V, size):
     logits, targets = rng.standard_normal((n, V)) * size, rng.integers(0, V, n)
     weights = rng.random(n).astype(np.float32) * (rng.random(n) < 0.7)
     weights[0] = 1
-    value, g = losses.cross_entropy(logits.astype(np.float32), targets, weights, loops.surprise_of_each)
+    value, g = losses.cross_entropy(logits.astype(np.float32), targets, weights, loops.nll)
     wanted, slope = losses.cross_entropy(logits.astype(np.float32).astype(np.float64), targets, weights)
     assert value == pytest.approx(wanted, rel=1e-5, abs=1e-6) and g.dtype == np.float32
     np.testing.assert_allclose(g, slope, rtol=2e-5, atol=1e-7)
@@ -72,11 +72,11 @@ def test_the_loop_of_cross_entropy_is_the_formula_in_float64(rng, n, V, size):
 def test_the_loop_of_cross_entropy_shows_nan_and_refuses_what_is_no_token(rng):
     logits, weights = rng.standard_normal((3, 5)).astype(np.float32), np.ones(3, np.float32)
     logits[1, 3] = np.nan
-    surprise, g = loops.surprise_of_each(logits, np.array([0, 1, 2]), weights)
+    surprise, g = loops.nll(logits, np.array([0, 1, 2]), weights)
     assert np.isnan(surprise[1]) and np.isnan(g[1]).all() and np.isfinite(surprise[[0, 2]]).all() and np.isfinite(g[[0, 2]]).all()
     for wrong in (-1, 5):
         with pytest.raises(Refused, match="targets: expected ids 0 to 4"):
-            loops.surprise_of_each(logits, np.array([0, wrong, 2]), weights)
+            loops.nll(logits, np.array([0, wrong, 2]), weights)
 
 
 @pytest.mark.parity

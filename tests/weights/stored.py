@@ -1,7 +1,7 @@
 """The bundled model's weights in each layout of data/layouts.json that is read, and its files in those that are not.
 
 LAYOUTS: the row's name -> writer(folder, tensors) -> logits that the folder must give, None where the bundled model's are.
-Files are written by hand here, from the layouts' descriptions; real save_pretrained files are in test_huggingface.py.
+Files are written by hand here, from the layouts' descriptions; real save_pretrained files are in proof/test_huggingface.py.
 """
 
 import json

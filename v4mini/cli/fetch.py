@@ -86,9 +86,9 @@ def fetch(where, parts, into, dry_run, limit, endpoint, as_json):
     told = _told(release, plan, bring.already_came(plan))
     if not as_json:
         say(_announcement(told))
-    if told["to_read"] > release.source.meter.left:
+    if told["to_read"] > release.source.budget.left:
         raise Refused(f"limit: expected {human_bytes(limit)} at most (headers included), got {human_bytes(told['to_read'])}. "
-                      f"If you mean it, say --limit {_round_up(told['to_read'] + limit - release.source.meter.left)}.")
+                      f"If you mean it, say --limit {_round_up(told['to_read'] + limit - release.source.budget.left)}.")
     if not dry_run and plan.files:
         with progress_bar(plan.nbytes, "fetching") as progress:
             bring.fetch(release, plan, progress)
@@ -109,12 +109,12 @@ def say_wait(text):
 
 
 def _told(release, plan, came):         # -> dict of plain values
-    speed = release.source.meter.speed
+    speed = release.source.budget.speed
     to_read = plan.nbytes - came - sum(len(file.header) for file in plan.files if not came)
     return {"from": release.source.origin, "revision": release.source.revision, "into": str(plan.folder),
             "tensors": plan.tensors, "present": plan.present, "bytes": plan.nbytes, "came_before": came, "to_read": to_read,
             "ranges": plan.ranges, "seconds": to_read / (speed or UNMEASURED), "measured_speed": speed,
-            "headers_read": release.source.meter.nbytes,
+            "headers_read": release.source.budget.nbytes,
             "files": [{"name": file.name, "bytes": file.size, "compared": file.compared(release.source)} for file in plan.files]}
 
 

@@ -49,9 +49,9 @@ def inspect_release(release, progress=None):            # -> dict of plain value
     fields = read_fields(release.source.path("config.json"))
     report = _held(release.name, release.config, release, asked=False, notes=[])
     report["layout"] = recognise(release.entries(), fields, release.shards, release.metadata).as_dict()
-    meter = release.source.meter
+    budget = release.source.budget
     return report | {"index_total": release.total_size or None, "files": len(release.shards), "revision": release.source.revision,
-                     "read_bytes": meter.nbytes, "requests": meter.requests}
+                     "read_bytes": budget.nbytes, "requests": budget.requests}
 
 
 def _config(layout, path):                              # -> Config, [note]; a layout that is known and not read is named

@@ -46,7 +46,7 @@ def numba_gradients():                                  # -> Gradients
     gradients.compress = compress_loops.compress
     gradients.attend_keeping, gradients.attend = attention_loops.attend_keeping, attention_loops.attend
     gradients.experts_keeping, gradients.experts = experts_loops.experts_keeping, experts_loops.experts
-    gradients.cross_entropy = partial(cross_entropy, each=losses_loops.surprise_of_each)
+    gradients.cross_entropy = partial(cross_entropy, each=losses_loops.nll)
     gradients.newton_schulz, gradients.adamw = muon_loops.newton_schulz, adamw_loops.update
     return gradients
 

@@ -10,7 +10,7 @@ from v4mini.shapes import Refused
 from v4mini.training.backward.route import affinity as affinity_slope
 
 
-def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -> [n], g_logits [n, V]
+def nll(logits, targets, share):                        # [n, V], [n] int, [n] -> [n], g_logits [n, V]
     """-log softmax(logits)[target] of each row; and the gradient of their sum, each times its share:
 
     g = (softmax - onehot) share.
@@ -25,7 +25,7 @@ def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -
     return surprise, p
 
 
-def cross_entropy(logits, targets, weights, each=surprise_of_each):     # [n, V], [n] int, [n] -> float, g_logits [n, V]
+def cross_entropy(logits, targets, weights, each=nll):  # [n, V], [n] int, [n] -> float, g_logits [n, V]
     """Weighted mean of -log softmax(logits)[target], and its gradient. Refused if all weigh 0. each: the above, or its twin."""
     total = float(weights.sum(dtype=np.float64))
     if not total > 0:

@@ -103,7 +103,8 @@ def test_what_is_watched_is_the_weight_on_entries_over_all_heads(engine, draw):
     visible = np.array([0, 0, 1, 2, 3])
     given = engine.given(q, rows, sink)
     far, = engine.given(entries)
-    found = engine.gradients.attend_keeping(*given, np.maximum(np.arange(5) - 1, 0), SCALE, far, None, visible, watch=True)[2]
+    first = np.maximum(np.arange(5) - 1, 0)
+    found = engine.gradients.attend_keeping(*given, first, SCALE, far, None, visible, with_weights=True)[2]
     wanted = np.zeros((5, 3))
     for t in range(5):
         keys = [*rows[max(0, t - 1): t + 1], *entries[: visible[t]]]
@@ -144,6 +145,6 @@ def test_loops_say_the_same_of_many_tokens(twins, draw, rng, T):
     first = np.maximum(np.arange(T) - 15, 0)
     picks = np.array([np.sort(np.r_[rng.permutation(N)[:5], -1, -1]) for _ in range(T)])
     for how in ((None, (np.arange(T) + 1) // 4), (picks, None)):
-        twins("attend_keeping", q, rows, sink, first, SCALE, entries, *how, watch=True)
+        twins("attend_keeping", q, rows, sink, first, SCALE, entries, *how, with_weights=True)
         out, log_total, _ = attention.attend_keeping(q, rows, sink, first, SCALE, entries, *how)
         twins("attend", g, q, rows, sink, first, SCALE, entries, *how, out, log_total)

@@ -43,7 +43,7 @@ def bring(release, parts, into, progress=None):
     return fetch(release, plan(release, parts, into), progress)
 
 
-def same(part, whole, names=None):      # every tensor of the part is that of the whole, bit for bit
+def same(part, whole, names=None):                      # every tensor of the part is that of the whole, bit for bit
     with open_store(part) as ours, open_store(whole) as theirs:
         assert names is None or set(ours) == set(names)
         for name in ours:
@@ -226,7 +226,7 @@ def test_a_damaged_record_is_refused(folder, tmp_path, text):
 
 # ---- interrupted ----
 
-def reader_sees(into):                  # names, or nothing yet
+def reader_sees(into):                                  # names, or nothing yet
     return set(open_store(into)) if (into / INDEX).exists() else set()
 
 
@@ -271,7 +271,7 @@ from v4mini.weights.remote import fetch as fetching
 from v4mini.weights.remote.plan import plan
 from v4mini.weights.remote.release import open_release
 import os, signal
-fetching.SURE_EVERY = 10_000
+fetching.VERIFY_EVERY = 10_000
 where, into, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 release = open_release(where)
 def progress(so_far):
@@ -308,19 +308,19 @@ def test_unfinished_bytes_that_are_not_those_that_came_are_not_used(folder, tmp_
 
     with pytest.raises(KeyboardInterrupt):
         bring(release, ["layers.4"], tmp_path, stop)
-    part, sure = (tmp_path / STAGING / f"layers.4.safetensors.{end}" for end in ("part", "sure"))
+    part, verified = (tmp_path / STAGING / f"layers.4.safetensors.{end}" for end in ("part", "verified"))
     raw = bytearray(part.read_bytes())
     if damage == "flip":
         raw[50_000] ^= 1
         part.write_bytes(raw)
     elif damage == "cut":
         part.write_bytes(raw[:-7])
-    elif damage == "grow":              # bytes after the last sure one: of a crash, worth nothing
+    elif damage == "grow":              # bytes after the last verified one: of a crash, worth nothing
         part.write_bytes(raw + b"rubbish")
     elif damage == "journal":
-        sure.write_text("{")
+        verified.write_text("{")
     else:
-        sure.write_text(json.dumps(json.loads(sure.read_text()) | {"key": "0" * 64}))
+        verified.write_text(json.dumps(json.loads(verified.read_text()) | {"key": "0" * 64}))
     bring(release, ["layers.4"], tmp_path)
     assert same(tmp_path, folder) > 60
 
@@ -361,15 +361,15 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(folder, tmp_path, monkeyp
         raise AssertionError("the checksum comes first") if flipped.on else real(path)
     flipped.on = True
     monkeypatch.setattr(fetching, "read_header", flipped)
-    real_sure = fetching._make_sure
+    real_verified = fetching._mark_verified
 
     def damaging(out, folder, file, revision, have, hasher):
-        real_sure(out, folder, file, revision, have, hasher)
+        real_verified(out, folder, file, revision, have, hasher)
         with open(folder / STAGING / f"{file.name}.part", "r+b") as part:
             part.seek(3)
             part.write(b"\xff")
         return have
-    monkeypatch.setattr(fetching, "_make_sure", damaging)
+    monkeypatch.setattr(fetching, "_mark_verified", damaging)
     with pytest.raises(Refused, match="the disk gave back other bytes"):
         bring(open_release(folder), ["layers.3.ffn.gate"], tmp_path)
     assert reader_sees(tmp_path) == set()

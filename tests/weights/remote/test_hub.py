@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from weights.misbehaving import COMMIT, LARGE, Server
 
 from v4mini.shapes import Refused
-from v4mini.weights.remote.answers import check_answer, read_listing
+from v4mini.weights.remote.budget import Listed
 from v4mini.weights.remote.hub import Hub, Patience
-from v4mini.weights.remote.meter import Listed
+from v4mini.weights.remote.responses import check_answer, read_listing
 
 BIG = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 QUICK = Patience(seconds=5, tries=3, first_wait=0.001)
@@ -96,7 +96,7 @@ def test_after_a_break_only_the_rest_is_asked_for(hub, server):
     server.faults.append(("big", "truncate"))
     assert hub.read("big.safetensors", 1000, 201_000) == BIG[1000:201_000]
     assert server.ranges("big") == ["bytes=1000-200999", "bytes=101000-200999"]
-    assert hub.meter.nbytes == 200_000 and hub.meter.requests == 3
+    assert hub.budget.nbytes == 200_000 and hub.budget.requests == 3
 
 
 def test_a_stalled_connection_is_left_and_the_rest_asked_for(server, tmp_path):
@@ -210,7 +210,7 @@ def test_a_range_that_is_ignored_costs_no_more_than_the_range(hub, server):
     server.faults.append(("big", "ignores the range"))
     with pytest.raises(Refused):
         hub.read("big.safetensors", 10, 100)
-    assert hub.meter.nbytes == 0
+    assert hub.budget.nbytes == 0
 
 
 def test_a_file_that_changes_between_two_tries_is_refused(hub, server):
@@ -270,7 +270,7 @@ def test_a_web_page_instead_of_a_listing_is_refused(server, tmp_path):
 
 
 def test_names_that_lead_out_of_the_folder_are_left_out():
-    from v4mini.weights.remote.answers import read_listing
+    from v4mini.weights.remote.responses import read_listing
 
     names = ["../up", "/root", "a/../../b", "C:\\x", "a//b", ".", "", None, 7, "good/file.json"]
     listing = {"sha": "a" * 40, "siblings": [{"rfilename": name, "size": 1} for name in names] + [
@@ -281,7 +281,7 @@ def test_names_that_lead_out_of_the_folder_are_left_out():
 @pytest.mark.parametrize("listing", [
     {}, {"sha": "main", "siblings": []}, {"sha": "A" * 40, "siblings": []}, {"sha": "a" * 40}, [], 7])
 def test_a_listing_without_a_commit_is_refused(listing):
-    from v4mini.weights.remote.answers import read_listing
+    from v4mini.weights.remote.responses import read_listing
 
     with pytest.raises(Refused):
         read_listing(json.dumps(listing).encode(), "x")
@@ -292,7 +292,7 @@ def test_the_limit_holds_before_anything_is_asked_for(server, tmp_path):
     hub.read("big.safetensors", 0, 60_000)
     with pytest.raises(Refused, match="expected to read 100.00 kB in all at most, got 40.00 kB more after 60.00 kB"):
         hub.read("big.safetensors", 0, 40_001)
-    assert len(server.ranges("big")) == 1 and hub.meter.left == 40_000
+    assert len(server.ranges("big")) == 1 and hub.budget.left == 40_000
 
 
 def test_a_small_file_is_checked_and_kept(hub, server):
@@ -317,7 +317,7 @@ def test_what_huggingface_hub_downloaded_before_is_not_asked_for_again(hub, serv
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "theirs"))
     hf_hub_download("owner/name", "big.safetensors", revision=COMMIT, endpoint=server.endpoint, cache_dir=tmp_path / "theirs")
     asked = len(server.seen)
-    assert hub.read("big.safetensors", 5, 70_000) == BIG[5:70_000] and len(server.seen) == asked and hub.meter.nbytes == 0
+    assert hub.read("big.safetensors", 5, 70_000) == BIG[5:70_000] and len(server.seen) == asked and hub.budget.nbytes == 0
 
 
 def test_the_imitation_is_one(server, tmp_path):

@@ -86,7 +86,7 @@ def test_a_folder_is_a_release_too(folder, open_it):
     near, far = open_release(folder), open_it()
     assert near.entries() == far.entries() and near.name == str(folder) and near.source.revision == ""
     assert near.tensor("norm.weight").tobytes() == far.tensor("norm.weight").tobytes()
-    assert near.source.meter.nbytes < 200_000
+    assert near.source.budget.nbytes < 200_000
     with pytest.raises(Refused, match="in all at most"):
         open_release(folder, limit=100_000).tensor("embed.weight")
 

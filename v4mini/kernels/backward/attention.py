@@ -17,13 +17,13 @@ NEIGHBOURS = 16                 # tokens of a block: few keys are scored in vain
 TOGETHER = 32                   # blocks that keep what they add to rows and entries until all are done; it is added in order
 
 
-def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, watch=False):
+def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, with_weights=False):
     """Twin of training.backward.attention.attend_keeping. Threads share out blocks of tokens."""
     given, (T, H, hd) = _given(q, rows, sink, first, entries, picks, visible), q.shape
     out, log_total = np.empty((T, H, hd), np.float32), np.empty((T, H), np.float32)
-    on_entries = np.zeros((T, len(entries) if watch else 0), np.float32)
+    on_entries = np.zeros((T, len(entries) if with_weights else 0), np.float32)
     _attend(*given, np.float32(scale).item(), get_num_threads(), out, log_total, on_entries)
-    return out, log_total, on_entries if watch else None
+    return out, log_total, on_entries if with_weights else None
 
 
 def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_total):

@@ -1,4 +1,4 @@
-"""Twin of surprise_of_each in training/losses.py: softmax, surprise and gradient of a row while it is in the cache.
+"""Twin of nll in training/losses.py: softmax, surprise and gradient of a row while it is in the cache.
 
 Not here: the other losses, which are small.
 """
@@ -14,8 +14,8 @@ from v4mini.shapes import Refused
 ROWS_PER_THREAD = 8             # rows a thread takes at a time
 
 
-def surprise_of_each(logits, targets, share):           # [n, V], [n] int, [n] -> [n], [n, V]
-    """Twin of training.losses.surprise_of_each; rows that count for nothing are not looked at. Threads share out rows."""
+def nll(logits, targets, share):                        # [n, V], [n] int, [n] -> [n], [n, V]
+    """Twin of training.losses.nll; rows that count for nothing are not looked at. Threads share out rows."""
     n, V = logits.shape
     targets = as_plain(targets, np.int64)
     check_shape("targets", targets, n)

@@ -11,16 +11,16 @@ import numpy as np
 NEIGHBOURS = 32                 # tokens that share a product: enough for BLAS, and few keys are scored in vain; changes no number
 
 
-def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, watch=False):
+def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visible=None, with_weights=False):
     """ops.attention.attend with windows that begin at row first[t]: -> out [T, H, hd], log_total [T, H], on_entries.
 
     q [T, H, hd]; rows [T, hd], the tokens' own; sink [H]; first [T], rising; entries [N, hd]. log_total is the logarithm
     of the softmax's denominator, sink included: any weight is exp(its logit - log_total). on_entries [T, N], if watched: how
-    much each token takes from each entry, summed over heads, which the indexer learns to foretell.
+    much each token takes from each entry, summed over heads, which the indexer learns to predict.
     """
     T, H, _ = q.shape
     out, log_total = np.empty_like(q), np.empty((T, H), q.dtype)
-    on_entries = np.zeros((T, len(entries)), q.dtype) if watch else None
+    on_entries = np.zeros((T, len(entries)), q.dtype) if with_weights else None
     for some, near, n, keys, seen in _blocks(rows, first, entries, picks, visible):
         logits = np.where(seen, q[some] @ keys.T, -np.inf) * scale                      # [t, H, S]
         highest = np.maximum(logits.max(axis=2), sink)
@@ -28,7 +28,7 @@ def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visibl
         total = p.sum(axis=2) + np.exp(sink - highest)
         p /= total[..., None]
         out[some], log_total[some] = p @ keys, np.log(total) + highest
-        if watch:
+        if with_weights:
             on_entries[some, :n] = p[:, :, len(rows[near]):].sum(axis=1)
     return out, log_total, on_entries
 

@@ -11,20 +11,20 @@ TELLING = 1 << 18                       # bytes: less than this says more of wai
 
 
 class Listed(NamedTuple):
-    """One file as its keeper lists it. digest: SHA-256, or git's SHA-1 of a small file, or "" where nobody keeps one."""
+    """One file as its server or folder lists it. digest: SHA-256, or git's SHA-1 of a small file, or "" where none is given."""
 
     size: int
     digest: str = ""
 
 
-class Meter:
+class ReadBudget:
     """Counts what was read; refuses before `limit` would be passed. Shared by threads."""
 
     def __init__(self, limit=LIMIT):
         self.limit, self.nbytes, self.requests = limit, 0, 0
         self._promised, self._seconds, self._lock = 0, 0.0, threading.Lock()
 
-    def ask(self, what, nbytes):
+    def reserve(self, what, nbytes):
         """Before each reading. Raises Refused if it would pass the limit."""
         with self._lock:
             if self._promised + nbytes > self.limit:
@@ -32,17 +32,17 @@ class Meter:
                               f"more after {human_bytes(self._promised)}. Ask for less, or give a higher limit.")
             self._promised += nbytes
 
-    def asked(self):
+    def count(self):
         with self._lock:
             self.requests += 1
 
-    def came(self, nbytes, seconds):
+    def add(self, nbytes, seconds):
         with self._lock:
             self.nbytes += nbytes
             self._seconds += seconds
 
     @property
-    def left(self):                     # -> bytes that may still be asked for
+    def left(self):                                     # -> bytes that may still be asked for
         return self.limit - self._promised
 
     @property

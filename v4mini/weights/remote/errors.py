@@ -17,7 +17,7 @@ class BadStatus(Exception):
         self.response = response
 
 
-def named_wait(fault):                          # -> seconds that a response asks to wait, or None
+def named_wait(fault):                                  # -> seconds that a response asks to wait, or None
     """Retry-After in seconds, or the reset of a `ratelimit` header that has nothing left."""
     headers = getattr(getattr(fault, "response", None), "headers", {})
     after = re.fullmatch(r"\s*(\d{1,9})\s*", headers.get("Retry-After", ""), re.ASCII)
@@ -26,7 +26,7 @@ def named_wait(fault):                          # -> seconds that a response ask
     return int(found[1]) if found else None
 
 
-def within(seconds, ask, what):                 # -> what ask() gives
+def within(seconds, ask, what):                         # -> what ask() gives
     """Raise Refused if it takes longer: a head that comes a byte at a time never times out. The asking goes on, on its own."""
     came = queue.SimpleQueue()
 
@@ -45,7 +45,7 @@ def within(seconds, ask, what):                 # -> what ask() gives
     return answer
 
 
-def refused(error, what, endpoint, seconds):    # an exception of huggingface_hub or its HTTP library -> Refused, to raise
+def refused(error, what, endpoint, seconds):            # an exception of huggingface_hub or its HTTP library -> Refused, to raise
     """what: "hf://owner/name" or a file of it; seconds: how long an answer was waited for."""
     kind = type(error).__name__
     response = getattr(error, "response", None)
@@ -60,7 +60,7 @@ def refused(error, what, endpoint, seconds):    # an exception of huggingface_hu
     return Refused(f"{what}: the connection to {endpoint} broke ({_reason(error)}). Try again; what came is kept.")
 
 
-def _by_status(response, kind):                 # -> the rest of a sentence
+def _by_status(response, kind):                         # -> the rest of a sentence
     status, code = response.status_code, response.headers.get("X-Error-Code", "")
     if code == "GatedRepo" or kind == "GatedRepoError" or status == 403:
         return f"access is restricted ({status}). Ask for it on the repository's page, then {LOGIN}."
@@ -81,6 +81,6 @@ def _by_status(response, kind):                 # -> the rest of a sentence
     return f"expected an answer, got status {status} {response.reason_phrase}. Is the endpoint right?"
 
 
-def _reason(error):                             # the system's words, one line, without addresses of objects
+def _reason(error):                                     # the system's words, one line, without addresses of objects
     words = " ".join(str(error).split())
     return words[:160] or type(error).__name__

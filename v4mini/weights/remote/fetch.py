@@ -1,11 +1,11 @@
 """Bring planned bytes into a folder: under temporary names, to be gone on with after any interruption, checked before they count.
 
-    folder/.fetching/NAME.part, NAME.sure       what has come so far; how much of it is sure, and its SHA-256
+    folder/.fetching/NAME.part, NAME.verified       what has come so far; how much of it is verified, and its SHA-256
     folder/NAME                                 complete: length, header and checksums are right
     folder/fetched.json                         knows its checksum, and which digest of the release it was held to
     folder/model.safetensors.index.json         lists it: only now does a reader see it
 
-Killed at any moment, the folder holds what its index lists, and the next fetch goes on from the last sure byte.
+Killed at any moment, the folder holds what its index lists, and the next fetch goes on from the last verified byte.
 Not here: what to bring (plan.py), asking for it (hub.py).
 """
 
@@ -20,13 +20,13 @@ from v4mini.shapes import Refused
 from v4mini.viz.tables import human_bytes
 from v4mini.weights.file import read_header
 from v4mini.weights.ours import expect_as_written
-from v4mini.weights.remote.answers import digest
-from v4mini.weights.remote.meter import Listed
+from v4mini.weights.remote.budget import Listed
 from v4mini.weights.remote.record import STAGING, blocks
+from v4mini.weights.remote.responses import digest
 from v4mini.weights.store import INDEX
 from v4mini.writing import alone, make_folder, open_to_append, put_in_place, remove, write_whole
 
-SURE_EVERY = 32 << 20                   # bytes after which what has come is made safe against a power cut
+VERIFY_EVERY = 32 << 20                   # bytes after which what has come is made safe against a power cut
 HEADROOM = 16 << 20                     # bytes left free on the disk
 
 
@@ -91,7 +91,7 @@ def _bring(source, file, folder, report):           # -> SHA-256 of the complete
 
 
 def _append(source, file, folder, part, have, hasher, report):
-    sure = have
+    verified = have
     with open_to_append(part, have) as out:
         try:
             for chunk in _bytes_of(source, file, have):
@@ -102,11 +102,11 @@ def _append(source, file, folder, part, have, hasher, report):
                 have += len(chunk)
                 if report:
                     report(have)
-                if have - sure >= SURE_EVERY:
-                    sure = _make_sure(out, folder, file, source.revision, have, hasher)
+                if have - verified >= VERIFY_EVERY:
+                    verified = _mark_verified(out, folder, file, source.revision, have, hasher)
         finally:                                    # after a fault or Ctrl-C too
             with contextlib.suppress(OSError, Refused):
-                _make_sure(out, folder, file, source.revision, have, hasher)
+                _mark_verified(out, folder, file, source.revision, have, hasher)
 
 
 def _bytes_of(source, file, skip):      # yields the file's bytes from `skip` on
@@ -119,7 +119,7 @@ def _bytes_of(source, file, skip):      # yields the file's bytes from `skip` on
         skip = max(0, skip - (stop - start))
 
 
-def _make_sure(out, folder, file, revision, have, hasher):      # -> have
+def _mark_verified(out, folder, file, revision, have, hasher):      # -> have
     os.fsync(out.fileno())
     text = json.dumps({"key": file.key(revision), "bytes": have, "size": file.size, "sha256": hasher.hexdigest()}).encode()
     write_whole(_journal(folder, file), text)
@@ -165,7 +165,7 @@ def _check_room(folder, plan):
 
 
 def _journal(folder, file):
-    return folder / STAGING / f"{file.name}.sure"
+    return folder / STAGING / f"{file.name}.verified"
 
 
 def _write_index(folder, there, nbytes):

@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 
 from v4mini.shapes import Refused
-from v4mini.weights.remote.meter import LIMIT, Listed, Meter
+from v4mini.weights.remote.budget import LIMIT, Listed, ReadBudget
 
 CHUNK = 1 << 20                         # bytes
 
 
 class Folder:
-    """The files of one folder. Same methods as Hub: `files`, `path`, `read`, `stream`, `meter`; it has no revisions."""
+    """The files of one folder. Same methods as Hub: `files`, `path`, `read`, `stream`, `budget`; it has no revisions."""
 
     def __init__(self, folder, limit=LIMIT):
         self.folder = Path(folder)
@@ -19,14 +19,14 @@ class Folder:
         self.name, self.origin, self.revision = str(folder), str(folder), ""
         self.files = {path.name: Listed(path.stat().st_size) for path in sorted(self.folder.iterdir())
                       if path.is_file() and not path.name.startswith(".")}
-        self.cache, self.meter, self._whole = None, Meter(limit), set()
+        self.cache, self.budget, self._whole = None, ReadBudget(limit), set()
 
     def path(self, name):               # -> Path of a small file
         size = self.listed(name).size
         if name not in self._whole:     # counted once, as a Hub keeps it
             self._whole.add(name)
-            self.meter.ask(f"{self.name}/{name}", size)
-            self.meter.came(size, 0)
+            self.budget.reserve(f"{self.name}/{name}", size)
+            self.budget.add(size, 0)
         return self.folder / name
 
     def listed(self, name):             # -> Listed
@@ -39,10 +39,10 @@ class Folder:
 
     def stream(self, name, start, stop):        # yields bytes, stop - start in all
         self.listed(name)
-        self.meter.ask(f"{self.name}/{name}", stop - start)
-        self.meter.asked()
+        self.budget.reserve(f"{self.name}/{name}", stop - start)
+        self.budget.count()
         for chunk, seconds in read_slices(self.folder / name, start, stop):
-            self.meter.came(len(chunk), seconds)
+            self.budget.add(len(chunk), seconds)
             yield chunk
 
 

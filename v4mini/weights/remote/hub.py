@@ -3,10 +3,10 @@
 Login and redirects are huggingface_hub's. Waiting (Retry-After, 5xx) is ours: it obeys an hour in silence, and a server that
 sends a byte now and then for ever. Its own readers of ranges would not do:
 parse_safetensors_file_metadata does not retry, does not say where the data begin, and takes a 200 for the range it asked for,
-which would be a whole shard; HfFileSystem compares no lengths. Here every answer is checked (answers.py). Every range is asked
+which would be a whole shard; HfFileSystem compares no lengths. Here every answer is checked (responses.py). Every range is asked
 at the repository's own address, never at one kept from a redirect: those are signed for one range and expire.
 
-Not here: what the files say (release.py), sentences for faults (faults.py). Import it when it is needed: it takes a second.
+Not here: what the files say (release.py), sentences for faults (errors.py). Import it when it is needed: it takes a second.
 """
 
 import re
@@ -23,10 +23,10 @@ from huggingface_hub.utils import build_hf_headers, get_session, http_stream_bac
 from v4mini import __version__
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief
-from v4mini.weights.remote.answers import MAX_LISTING, check_answer, fits, read_listing
-from v4mini.weights.remote.faults import BadStatus, named_wait, refused, within
+from v4mini.weights.remote.budget import LIMIT, ReadBudget
+from v4mini.weights.remote.errors import BadStatus, named_wait, refused, within
 from v4mini.weights.remote.folder import read_slices
-from v4mini.weights.remote.meter import LIMIT, Meter
+from v4mini.weights.remote.responses import MAX_LISTING, check_answer, fits, read_listing
 from v4mini.writing import make_folder, write_whole
 
 STEADY = 1 << 20                        # bytes: a broken connection that brought as many starts the counting of tries anew
@@ -64,7 +64,7 @@ class Hub:
         if not re.match(r"https?://[^/]", self.endpoint):
             raise Refused(f"endpoint: expected an address such as https://huggingface.co, got {brief(self.endpoint)}.")
         self.patience = patience._replace(seconds=patience.seconds or float(constants.HF_HUB_DOWNLOAD_TIMEOUT))
-        self.meter, self._say = Meter(limit), say or (lambda text: None)
+        self.budget, self._say = ReadBudget(limit), say or (lambda text: None)
         self.revision, self.files = self._contact(revision or constants.DEFAULT_REVISION)
         self.name = f"{self.origin}@{self.revision[:12]}"
         self.cache = Path(cache or cached_assets_path("v4mini", self.repo, self.revision))
@@ -91,7 +91,7 @@ class Hub:
         if isinstance(kept, str) and Path(kept).stat().st_size == listed.size:
             yield from (chunk for chunk, _ in read_slices(kept, start, stop))       # downloaded before: nothing to ask for
             return
-        self.meter.ask(what, stop - start)
+        self.budget.reserve(what, stop - start)
         failures, at, steady, waited = 0, start, start, 0.0
         while at < stop:
             fault = None                # stays None when the server hangs up politely, but too early
@@ -117,7 +117,7 @@ class Hub:
         with self._response(what, url, wanted) as response:
             check_answer(what, response, listed, start, stop)
             for chunk in self._chunks(what, response, stop - start):
-                self.meter.came(len(chunk), time.perf_counter() - clock)
+                self.budget.add(len(chunk), time.perf_counter() - clock)
                 yield chunk
                 clock = time.perf_counter()
 
@@ -141,7 +141,7 @@ class Hub:
 
     @contextmanager
     def _response(self, what, url, headers, **more):    # gives a response whose head has come and whose status is well
-        self.meter.asked()
+        self.budget.count()
         get_session().cookies.clear()                   # nobody needs them, and one that is no ASCII would spoil every request
         # retries are ours, who know how far we came: no status and no exception makes huggingface_hub wait
         asking = http_stream_backoff("GET", url, headers=self._headers() | headers, timeout=self.patience.seconds,

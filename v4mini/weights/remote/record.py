@@ -17,7 +17,7 @@ from pathlib import Path
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, parse_json, read_file
 from v4mini.weights.ours import weights_in
-from v4mini.weights.remote.answers import stays_inside
+from v4mini.weights.remote.responses import stays_inside
 from v4mini.weights.store import INDEX, open_store
 from v4mini.writing import write_whole
 

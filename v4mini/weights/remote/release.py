@@ -12,8 +12,8 @@ from v4mini.config import Config
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, parse_json
 from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header
+from v4mini.weights.remote.budget import LIMIT
 from v4mini.weights.remote.folder import Folder
-from v4mini.weights.remote.meter import LIMIT
 from v4mini.weights.remote.parts import choose
 from v4mini.weights.store import INDEX, _read_index
 from v4mini.writing import make_folder, write_whole

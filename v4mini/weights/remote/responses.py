@@ -1,6 +1,6 @@
 """Is an answer what was asked for? Lengths, ranges, digests, and the list of files of a repository.
 
-Not here: asking (hub.py), what to say when no answer comes (faults.py).
+Not here: asking (hub.py), what to say when no answer comes (errors.py).
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import re
 
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, is_text, parse_json
-from v4mini.weights.remote.meter import Listed
+from v4mini.weights.remote.budget import Listed
 
 RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 LENGTH = re.compile(r"\d{1,18}", re.ASCII)
@@ -41,14 +41,14 @@ def check_answer(what, response, listed, start, stop):
         raise Refused(f"{what}: expected {sent:,} bytes, got an answer of {int(length):,}. Is a proxy in between?")
 
 
-def _range(what, header, listed, start, stop):      # -> size of the file, bytes in this answer
+def _range(what, header, listed, start, stop):          # -> size of the file, bytes in this answer
     found = RANGE.fullmatch(header)
     if not found or int(found[1]) != start or not start <= int(found[2]) < stop:
         raise Refused(f"{what}: expected bytes {start}-{stop - 1}, got {brief(header)}. Is a proxy in between?")
     return listed.size if found[3] == "*" else int(found[3]), int(found[2]) + 1 - start
 
 
-def _identity(response):                # -> the repository's digest of the file behind an answer, or ""
+def _identity(response):                                # -> the repository's digest of the file behind an answer, or ""
     # Large files come from elsewhere, after a redirect. Only the redirect tells the repository's digest: what answers in the
     # end has tags of its own, some as long as a digest.
     for answer in [*response.history, response]:
@@ -61,20 +61,20 @@ def _bare(tag):
     return tag.removeprefix("W/").strip('"')
 
 
-def fits(listed, chunks):               # -> bool
+def fits(listed, chunks):                               # -> bool
     """Whether these are the bytes that were listed, by length and, where there is one, by digest."""
     chunks = list(chunks)
     return sum(map(len, chunks)) == listed.size and (not listed.digest or digest(listed, chunks) == listed.digest)
 
 
-def digest(listed, chunks):             # -> hex: SHA-256, or git's SHA-1 if the file is listed with that
+def digest(listed, chunks):                             # -> hex: SHA-256, or git's SHA-1 if the file is listed with that
     hasher = hashlib.sha1(b"blob %d\0" % listed.size) if len(listed.digest) == 40 else hashlib.sha256()
     for chunk in chunks:
         hasher.update(chunk)
     return hasher.hexdigest()
 
 
-def read_listing(raw, what):            # JSON -> commit, {name: Listed}
+def read_listing(raw, what):                            # JSON -> commit, {name: Listed}
     """The answer of /api/models/owner/name/revision/...?blobs=true. Raises Refused; names that lead elsewhere are left out."""
     parsed = parse_json(raw, what)
     commit, siblings = parsed.get("sha"), parsed.get("siblings")
@@ -92,6 +92,6 @@ def read_listing(raw, what):            # JSON -> commit, {name: Listed}
     return commit, files
 
 
-def stays_inside(name):                 # -> bool: a path that cannot lead out of the folder it is put in
+def stays_inside(name):                                 # -> bool: a path that cannot lead out of the folder it is put in
     return (is_text(name) and not any(sign in name for sign in "\\:\0")
             and name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/")))
