@@ -32,17 +32,24 @@ class TorchMatrix:
     """v4mini.numerics.matrix.Matrix on a device: codes as stored, float32 when an operation asks.
 
     Scales are checked when they are first read: at once if they go to a device, at the first decoding if they stay here.
+    room: tensors for codes and scales, which are copied there; otherwise they get memory of their own.
     """
 
-    def __init__(self, matrix, device):
+    def __init__(self, matrix, device, room=None):
         self.name, self.shape, self.format, self.keep = matrix.name, matrix.shape, matrix.format, matrix.keep
         self.is_quantised, self.device, self._dense = matrix.is_quantised, torch.device(device), None
         self._check = matrix.check_scales
         if self.device.type not in ("cpu", "meta"):
             self._check()
-        codes = matrix.codes.view(np.uint8) if self.format == "fp4" else matrix.codes
-        self.codes = send(codes, device)
-        self.scale = send(matrix.scale, device) if self.is_quantised else None
+        codes = matrix.codes
+        parts = [codes.view(np.uint8) if self.format == "fp4" else codes, matrix.scale if self.is_quantised else None]
+        if room is None:
+            self.codes, self.scale = (None if part is None else send(part, device) for part in parts)
+        else:
+            self.codes, self.scale = room
+            for tensor, part in zip(room, parts):
+                if part is not None:
+                    tensor.copy_(send(part, "cpu"))
 
     def __repr__(self):
         return f"<{self.name}: {self.format} {list(self.shape)} on {self.device}>"
@@ -116,14 +123,10 @@ class Stack:
     """Matrices of one shape and format, one after the other on the device; each is a view of its part."""
 
     def __init__(self, matrices, device):               # [Matrix, ...]
-        self.matrices = []
-        for i, matrix in enumerate(matrices):
-            placed = TorchMatrix(matrix, device)
-            if not i:
-                self.codes, self.scale = (part.new_empty(len(matrices), *part.shape) for part in (placed.codes, placed.scale))
-            self.codes[i], self.scale[i] = placed.codes, placed.scale
-            placed.codes, placed.scale = self.codes[i], self.scale[i]
-            self.matrices.append(placed)
+        first = TorchMatrix(matrices[0], "cpu")
+        self.codes, self.scale = (torch.empty(len(matrices), *part.shape, dtype=part.dtype, device=device)
+                                  for part in (first.codes, first.scale))
+        self.matrices = [TorchMatrix(matrix, device, room=(self.codes[i], self.scale[i])) for i, matrix in enumerate(matrices)]
 
 
 def pooled(tree, device):                               # any part of a tree of weights -> the same, its experts as ExpertPools

@@ -33,7 +33,7 @@ from v4mini.viz.tables import counted
 @backend_option
 @json_option
 def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperature, top_p, seed, tools_file, whole, memory, policy,
-         backend, as_json):
+         device_memory, backend, as_json):
     """Talk to a model; it remembers what was said.
 
     Thoughts are dim in a terminal and go to stderr otherwise, as calls of tools do. Without a terminal, each line of stdin is
@@ -59,7 +59,7 @@ def chat(model, think, effort, keep_thinking, system, max_new_tokens, temperatur
         raise Refused(f"--effort: expected one of {', '.join(instructions.efforts)}, got {effort!r} "
                       f"(from {instructions.source}). Leave it out for the default.")
     sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    with opened_model(path, backend, None, memory, policy) as opened:
+    with opened_model(path, backend, None, memory, policy, device_memory) as opened:
         tokenizer = v4.Tokenizer.load(folder)
         _introduce(path, instructions if effort else None)
         speak = partial(v4.generate, vocabulary=tokenizer.vocab_size)

@@ -32,7 +32,7 @@ LARGEST_PROMPT = 256 << 20                              # bytes; a million token
 @streaming_options
 @backend_option
 def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, seed, stops, ids, simulate, speculate, memory,
-             policy, trace_file, as_json, backend):
+             device_memory, policy, trace_file, as_json, backend):
     """Continue PROMPT, token by token. PROMPT - is stdin: `v4mini generate - < long.txt`.
 
     With --memory a checkpoint larger than that runs too: layer by layer, expert by expert, from its files.
@@ -50,7 +50,7 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
         raise Refused("--stop: expected text to be generated, got --ids. Leave one of them out.")
     path, tally, stop = model or data_folder() / "mini", Tally(), StopText(stops)
     prompt = _prompt(prompt, prompt_file)
-    with opened_model(path, backend, simulate, memory, policy) as opened:
+    with opened_model(path, backend, simulate, memory, policy, device_memory) as opened:
         tokenizer = None if ids else v4.Tokenizer.load(path)
         prompt_ids = _read_ids(prompt) if ids else [opened.config.bos_id, *tokenizer.encode(_not_empty(prompt))]
         with watched(opened, trace_file, len(prompt_ids)) as speaker:

@@ -31,8 +31,10 @@ class Bytes(click.ParamType):
 
 
 def memory_options(command):
-    """--memory and --policy of generate and chat."""
+    """--memory, --device-memory and --policy of generate and chat."""
     for option in (
+            click.option("--device-memory", type=Bytes(), help="Beside --memory, with an engine of torch: so much on its device; "
+                         "what does not fit there is copied as it is needed."),
             click.option("--memory", type=Bytes(), help="Run within so much, e.g. 8GiB: weights are read as they are needed."),
             click.option("--policy", type=click.Choice(["known", "lru"]), default="known", show_default=True,
                          help="With --memory: which experts stay.")):
@@ -47,11 +49,20 @@ def streaming_options(command):
     return json_option(command)
 
 
-def opened_model(path, backend, simulate, memory, policy):      # -> a context that gives the model
+def opened_model(path, backend, simulate, memory, policy, device_memory=None):      # -> a context that gives the model
     """v4mini.load, or, where memory is limited, a streaming model that is closed at the end."""
     import v4mini as v4
+    from v4mini.engines import choose_backend
     from v4mini.inference.streaming.model import open_streaming
 
+    if device_memory is not None:
+        if memory is None:
+            raise Refused("--device-memory: expected --memory beside it, what may be held on this side, got none. Give both.")
+        if choose_backend(backend, simulate).on_host:
+            raise Refused(f"--device-memory: expected an engine of a device (torch, cuda, ascend), got {backend}. Leave it out.")
+        from accel.place import place
+
+        return place(path, device_memory, memory, backend, simulate)
     if memory is None:
         return nullcontext(v4.load(path, backend=backend, simulate=simulate))
     return open_streaming(path, memory, backend, simulate, policy)
@@ -88,4 +99,12 @@ def streaming_text(report):                             # -> lines
             f"{report['expert_slots']:,} slots for experts of {human_bytes(report['expert_bytes'])}]\n"
             f"[experts: {report['expert_reads']:,} read{hits}; {human_bytes(read['experts'])}, dense weights "
             f"{human_bytes(read['dense'])}]\n"
-            f"[read {human_bytes(sum(read.values()))}{disk}; stalled {report['waited_seconds']:.1f} s]")
+            f"[read {human_bytes(sum(read.values()))}{disk}; stalled {report['waited_seconds']:.1f} s]"
+            + _device_text(report.get("device")))
+
+
+def _device_text(device):                               # -> line, or "" where all is on this side
+    if device is None:
+        return ""
+    return (f"\n[device: {device['expert_slots']:,} slots in {human_bytes(device['limit'])}; {device['expert_moves']:,} of "
+            f"{device['expert_uses']:,} experts copied there, {human_bytes(device['moved_bytes'])}]")

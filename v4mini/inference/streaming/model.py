@@ -100,7 +100,7 @@ class StreamingModel(CachedModel):
         for layer, block in enumerate(self.weights.layers[: self.config.n_hash_layers]):
             keep = logits_to_keep if layer == last else None
             asking = Sequences(self.config, sequences, keep).of_queries(self.ops, ids)
-            known += expert_keys(layer, block.ffn.gate.tid2eid[asking])
+            known += expert_keys(layer, self.ops.host(self.ops.take(block.ffn.gate.tid2eid, asking)))
         return known
 
 
@@ -117,7 +117,7 @@ class Prefetching:
         return Prefetching(self._ops.at(layer), self._pool, layer)
 
     def experts(self, x, chosen, weights, pool, limit):
-        self._pool.prefetch(expert_keys(self._layer, chosen))
+        self._pool.prefetch(expert_keys(self._layer, self._ops.host(chosen)))
         return self._ops.experts(x, chosen, weights, pool, limit)
 
 
