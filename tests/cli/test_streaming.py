@@ -53,7 +53,7 @@ def test_a_limited_run_says_the_same_and_tells_what_it_read(folder):
     full, limited = run(*SAY, "--model", folder), alone(*SAY, "--model", folder, "--memory", "250MB")
     assert full.exit_code == limited.returncode == 0, limited.stderr
     assert limited.stdout == full.stdout and len(full.stdout.split()) == 6
-    assert re.search(r"\[memory: peak [\d.]+ MB of 250.00 MB; 24 places", limited.stderr)
+    assert re.search(r"\[memory: peak [\d.]+ MB of 250.00 MB; 24 slots", limited.stderr)
     assert re.search(r"\[experts: \d+ read of \d+, [\d.]+% hits", limited.stderr) and "stalled" in limited.stderr
     assert "experts" not in full.stderr
 
