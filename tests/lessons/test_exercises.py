@@ -23,6 +23,28 @@ def test_ours_passes_its_own_check_and_cases_are_the_same_each_time(exercise):
     assert judge(exercise.wrong[0], exercise) == judge(exercise.wrong[0], exercise)
 
 
+# Mistakes of a kind that shows only on inputs made for it: who sorts must meet ties, who takes exp must meet scores far apart.
+OF_A_KIND = {
+    "ties": {"ops.index.top_k": ("_top_unstable", "_top_turned_round"), "ops.route.route": ("_route_unstable",),
+             "watching.best_tokens": ("_draw_of_equal_ones_the_last",)},
+    "scores far apart": {"window.one_head": ("_head_largest_of_all",), "window.merge": ("_merge_one_top_for_all",),
+                         "ops.compress.pool": ("_pool_largest_of_all",), "heavy.compress": ("_heavy_largest_of_all",),
+                         "choosing.compress": ("_overlap_largest_of_all",), "choosing.attend": ("_attend_one_top_for_all",),
+                         "watching.loss_and_slope": ("_loss_one_top_for_all",)},
+    "overflow": {"start.probabilities": ("_overflows",), "ops.route.affinity": ("_affinity_overflows",),
+                 "watching.loss_and_slope": ("_loss_overflows",)},
+    "nothing to read": {"window.merge": ("_merge_nothing_is_nan",), "choosing.attend": ("_attend_last_entry_for_none",)},
+    "small whole numbers": {"ladder.from_bits": ("_bits_in_uint8",)},
+}
+
+
+@pytest.mark.parametrize("kind, name, mistake", [(kind, name, mistake) for kind, exercises in OF_A_KIND.items()
+                                                 for name, mistakes in exercises.items() for mistake in mistakes])
+def test_a_mistake_of_this_kind_is_planted_and_seen(kind, name, mistake):
+    planted = {one.__name__: one for one in all_exercises()[name].wrong}
+    assert not judge(planted[mistake], all_exercises()[name]).passed, f"{kind}: {name} takes {mistake}"
+
+
 def notebook(folder, *cells):
     path = folder / "02_norm_rope.ipynb"
     kinds = {"code": {"outputs": [], "execution_count": None}, "markdown": {}}

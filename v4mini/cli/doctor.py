@@ -10,8 +10,10 @@ from v4mini.viz.tables import text_table
 
 @main.command()
 @click.option("--warm", is_flag=True, help="Compile all kernels now; without it each is compiled at its first use.")
+@click.option("--workshop", "is_workshop", is_flag=True,
+              help="Also what a class needs: lessons, a token, a notebook's kernel, a port, a browser, a place for progress.")
 @json_option
-def doctor(warm, as_json):
+def doctor(warm, is_workshop, as_json):
     """Is this machine ready? Python, packages, cores, memory, disk, engines.
 
     --json gives a list of objects: what, found, verdict (ok, missing, or what it is good for).
@@ -19,6 +21,10 @@ def doctor(warm, as_json):
     from v4mini.proof.installation import report
 
     facts = report(data_folder())
+    if is_workshop:
+        from v4mini.proof.workshop import workshop
+
+        facts += workshop(data_folder())
     if warm:
         facts += _warm_up()
     if as_json:

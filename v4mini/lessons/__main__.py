@@ -1,4 +1,4 @@
-"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | heads | terms | progress | museum].
+"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | heads | terms | table | progress | museum].
 
 Not here: what a reader calls (desk.py).
 """
@@ -136,6 +136,28 @@ def terms():
     from v4mini.lessons.terms import table
 
     say(table([path.name for path in chosen()]))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--no-run", is_flag=True, help="Count only; leave out seconds and slowest cell.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def table(names, no_run, as_json):
+    """Print the course in numbers, all counted and measured now: cells, exercises by grade, cases of their checks, wrong answers
+    planted, museum bugs, explorers, seconds and slowest cell. NAMES are numbers of lessons (00 09). Exit 1 if a lesson fails."""
+    import dataclasses
+    import json
+
+    from v4mini.lessons.counted import COLUMNS, counted, course, row_of, summed
+    from v4mini.viz.tables import text_table
+
+    counts = [counted(lesson, not no_run) for lesson in course(names)]
+    counts.append(summed(counts))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(count) for count in counts], indent=1))
+    else:
+        click.echo(text_table(COLUMNS, [row_of(count) for count in counts]))
+    sys.exit(1 if counts[-1].fault else 0)
 
 
 @main.command()

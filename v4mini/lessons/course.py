@@ -41,7 +41,7 @@ COURSE = tuple(Lesson(*row) for row in (
       "work out which pairs YaRN slows down, and why"), ("00",), 75, "medium", ("positions",)),
     ("03", "Window and sink",
      ("compute attention of one head without overflow, with a window and a sink", "say how far news can travel through layers",
-      "read a ring buffer in the order of the text"), ("02",), 60, "medium", ("attention", "window and sink")),
+      "read a ring buffer in the order of the text"), ("02",), 75, "medium", ("attention", "window and sink")),
     ("04", "One latent row",
      ("tell MHA, GQA, MQA, MLA and V4's attention apart by what a token leaves behind",
       "move a matrix from the rows to the query, and prove that nothing changed",
@@ -51,7 +51,7 @@ COURSE = tuple(Lesson(*row) for row in (
       "find what no token can see when the window is narrower than a block"), ("02", "03"), 60, "medium", ("heavy entries",)),
     ("06", "Choosing what to read",
      ("pool blocks that overlap", "score entries as the indexer does, and take the best with ties to the earlier",
-      "measure how good a choice is"), ("05",), 60, "hard", ("chosen entries",)),
+      "measure how good a choice is"), ("05",), 75, "hard", ("chosen entries",)),
     ("07", "Experts and routing",
      ("route a token: who is asked, and how much each answer counts", "say what the bias may change and what it must not",
       "compute an expert with its clamp"), ("00",), 60, "medium", ("experts",)),
@@ -82,12 +82,15 @@ COURSE = tuple(Lesson(*row) for row in (
     ("14", "How a choice learns",
      ("balance experts with a bias, and within one text", "teach an indexer from the attention that it chooses for",
       "say what has no gradient, and what is done about it"), ("06", "07", "13"), 60, "hard", ("balance",)),
+    ("26", "Watch a model learn",
+     ("train a V4 from random weights and read its loss", "compare what it writes before and after",
+      "watch balance and recall grow, and say what moves each"), ("00", "13", "14"), 45, "medium", ("gradients", "balance")),
     ("15", "Drafts and speculation",
      ("judge drafts so that the text stays exactly the model's own", "say how many tokens a pass gives, and what it costs",
       "choose how many drafts to make"), ("09", "10"), 60, "hard", ("drafts",)),
     ("16", "Can I run it?",
      ("say whether a model fits into a machine, and how many texts beside it", "count what one token reads and computes",
-      "find out which of memory and arithmetic binds"), ("10",), 60, "medium", ("machine",)),
+      "find out which of memory and arithmetic binds"), ("10",), 75, "medium", ("machine",)),
     ("17", "What does it cost?",
      ("compute the bill of an API and of a machine", "find the load from which a machine pays",
       "judge a claim about prices by its date and its arithmetic"), ("16",), 45, "easy", ("money",)),
@@ -105,15 +108,15 @@ COURSE = tuple(Lesson(*row) for row in (
 # Every exercise that is in neither list is a core one.
 WARM_UPS = frozenset((
     "start.probabilities", "tokens.join", "ops.norm.rms_norm", "window.may_read", "lessons.latent.break_even",
-    "ops.compress.visible", "ops.index.top_k", "ops.route.affinity", "ops.route.gate_weights",
-    "whole_model.first_wrong_layer", "cache.crossing", "ladder.roof", "ladder.free_tokens", "training.losses.update_bias",
-    "inference.speculate.remainder", "plan.longest_text", "cost.request_price", "cost.times_cheaper", "release.place_of",
-    "after.round_reads", "after.cache_per_token", "museum.one_base", "museum.yarn_in_windows", "museum.hidden_entries",
-    "museum.no_relu", "museum.other_models_k", "museum.transposed", "museum.half_gate", "museum.unclamped",
-    "museum.bytes_as_scales"))
+    "ops.index.top_k", "ops.route.affinity", "ops.route.gate_weights", "whole_model.first_wrong_layer",
+    "training.losses.update_bias", "inference.speculate.remainder", "after.round_reads", "after.cache_per_token",
+    "museum.one_base", "museum.yarn_in_windows", "museum.hidden_entries", "museum.no_relu", "museum.other_models_k",
+    "museum.transposed", "museum.half_gate", "museum.unclamped", "museum.bytes_as_scales", "ladder.from_bits",
+    "cost.bill_of_days"))
 STRETCHES = frozenset((
     "chat.encode", "lessons.latent.mla_absorbed", "streams.read", "whole_model.one_block", "formats.decode_fp4",
-    "training.muon.newton_schulz", "after.comes_out", "after.pooled_picks", "museum.lost_share", "museum.frozen_indexer"))
+    "training.muon.newton_schulz", "after.comes_out", "after.pooled_picks", "museum.lost_share", "museum.frozen_indexer",
+    "window.merge", "choosing.attend"))
 
 
 def grade_of(name):                         # the name of an exercise -> its grade

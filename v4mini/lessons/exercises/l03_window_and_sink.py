@@ -1,4 +1,4 @@
-"""Lesson 03: who may read whom, a softmax that may look at nothing, and the ring."""
+"""Lesson 03: who may read whom, a softmax that may look at nothing, the ring, and a softmax made in two halves."""
 
 import numpy as np
 
@@ -18,6 +18,15 @@ def one_head(q, rows, sink, window, scale):             # [T, hd], [T, hd], one 
 
 def ring_order(tokens, window):             # -> int [min(tokens, window)]: the slots that hold a row, oldest row first
     return np.arange(max(0, tokens - window), tokens) % window
+
+
+def merge(top_a, sum_a, out_a, top_b, sum_b, out_b):   # ([T], [T], [T, hd]) twice -> the same of both together
+    top = np.maximum(top_a, top_b)
+    at = np.where(np.isinf(top), 0, top)                # nothing was read in either: exp(-inf - 0) is 0
+    a, b = sum_a * np.exp(top_a - at), sum_b * np.exp(top_b - at)
+    total = a + b
+    share = np.divide(a, total, out=np.zeros_like(total), where=total > 0)
+    return top, total, np.where(total[:, None] > 0, share[:, None] * out_a + (1 - share)[:, None] * out_b, 0)
 
 
 def _rows(rng, *shape):
@@ -114,6 +123,59 @@ def _ring_newest_first(tokens, window):
     return ring_order(tokens, window)[::-1]
 
 
+def _part(logits, rows):                    # [T, n], [n, hd] -> largest logit, sum of exp behind it, mix of the rows
+    top = logits.max(axis=1, initial=-np.inf)
+    raised = np.exp(logits - np.where(np.isinf(top), 0, top)[:, None])
+    total = raised.sum(axis=1)
+    return top, total, raised @ rows / np.where(total > 0, total, 1)[:, None]
+
+
+def _merge_cases(rng):
+    def case(T, n, m, size=1.0, shift=0.0):
+        logits, rows = size * rng.standard_normal((T, n + m)), rng.standard_normal((n + m, 3))
+        logits[:, n:] += shift
+        return *_part(logits[:, :n], rows[:n]), *_part(logits[:, n:], rows[n:])
+
+    yield "one row each, equal logits: the mean", (*_part(np.zeros((1, 1)), np.array([[2.0]])),
+                                                   *_part(np.zeros((1, 1)), np.array([[4.0]])))
+    yield "four tokens, five rows and three", case(4, 5, 3)
+    yield "the second half is 2000 louder", case(3, 4, 4, shift=2000.0)
+    yield "the second half is 2000 quieter", case(3, 4, 4, shift=-2000.0)
+    yield "nothing was read in the first half", case(2, 0, 4)
+    yield "nothing was read in either", case(2, 0, 0)
+    loud, quiet = case(1, 3, 3, shift=900.0), case(1, 3, 3, shift=-900.0)
+    yield "tokens that lie far apart", tuple(np.concatenate(pair) for pair in zip(loud, quiet))
+
+
+def _merge_by_logarithm(top_a, sum_a, out_a, top_b, sum_b, out_b):
+    with np.errstate(divide="ignore"):
+        a, b = np.log(sum_a) + top_a, np.log(sum_b) + top_b
+    top, both = np.maximum(top_a, top_b), np.logaddexp(a, b)
+    quiet = np.isneginf(both)
+    behind = np.where(quiet, 0, both)
+    shares = [np.where(quiet, 0, np.exp(np.where(quiet, 0, part) - behind)) for part in (a, b)]
+    mix = sum(share[:, None] * out for share, out in zip(shares, (out_a, out_b)))
+    return top, np.where(quiet, 0, np.exp(both - np.where(quiet, 0, top))), mix
+
+
+def _merge_without_tops(top_a, sum_a, out_a, top_b, sum_b, out_b):
+    total = sum_a + sum_b
+    safe = np.where(total > 0, total, 1)[:, None]
+    return np.maximum(top_a, top_b), total, (sum_a[:, None] * out_a + sum_b[:, None] * out_b) / safe
+
+
+def _merge_one_top_for_all(top_a, sum_a, out_a, top_b, sum_b, out_b):
+    top = max(top_a.max(), top_b.max())
+    a, b = sum_a * np.exp(top_a - top), sum_b * np.exp(top_b - top)
+    return np.maximum(top_a, top_b), a + b, (a[:, None] * out_a + b[:, None] * out_b) / (a + b)[:, None]
+
+
+def _merge_nothing_is_nan(top_a, sum_a, out_a, top_b, sum_b, out_b):
+    top = np.maximum(top_a, top_b)
+    a, b = sum_a * np.exp(top_a - top), sum_b * np.exp(top_b - top)
+    return top, a + b, (a[:, None] * out_a + b[:, None] * out_b) / (a + b)[:, None]
+
+
 EXERCISES = [
     Exercise("window.may_read", _mask_cases, ours=may_read, differently=_mask_row_by_row, tolerance=0,
              wrong=(_mask_one_too_wide, _mask_that_looks_ahead),
@@ -131,4 +193,11 @@ EXERCISES = [
              hints=("Which positions are still there after so many tokens? The last `window` of them.",
                     "np.arange(max(0, tokens - window), tokens) are these positions, oldest first.",
                     "A position lies in slot position % window.")),
+    Exercise("window.merge", _merge_cases, ours=merge, differently=_merge_by_logarithm, tolerance=1e-9,
+             wrong=(_merge_without_tops, _merge_one_top_for_all, _merge_nothing_is_nan),
+             hints=("Both sums were taken behind their own largest logit. Bring them behind the larger of the two: "
+                    "sum_a * np.exp(top_a - top), for each token by itself.",
+                    "The mixes are divided already, so they are weighed by those two sums and divided by their total.",
+                    "Where nothing was read, top is -inf, and -inf - -inf is nan: take 0 there instead. Where the total is 0 the "
+                    "mix is 0.")),
 ]

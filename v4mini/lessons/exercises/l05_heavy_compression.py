@@ -1,4 +1,4 @@
-"""Lesson 05: which entries are finished, pooling with a softmax for each channel, and a whole text into entries."""
+"""Lesson 05: a softmax for each channel, a whole text into entries, and in which form a token is seen."""
 
 import numpy as np
 
@@ -12,29 +12,46 @@ def heavy(kv, score, ape, ratio):           # [T, D], [T, D], [ratio, D], int ->
     return compress(kv[:full], score[:full], ape, ratio)
 
 
+def reach(T, window, ratio):                # -> int [T, T]: in how many forms token t sees token s: 0, 1 or 2
+    t, s = np.arange(T)[:, None], np.arange(T)
+    as_row = (s <= t) & (t - s < window)
+    inside_an_entry = s // ratio < (t + 1) // ratio
+    return as_row.astype(np.int64) + inside_an_entry
+
+
 def _rows(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def _visible_cases(rng):
-    yield "ratio 4, the first nine tokens", (np.arange(9), 4)
-    yield "nobody has finished a block", (np.arange(3), 128)
-    yield "around the end of a heavy block", (np.array([126, 127, 128, 254, 255, 256]), 128)
-    yield "ratio 1: every token is its own block", (np.arange(4), 1)
-    yield "a late token alone, as when the model speaks", (np.array([1048575]), 128)
+def _reach_cases(rng):
+    yield "thirteen tokens, a window of 4, blocks of 4", (13, 4, 4)
+    yield "a window of 2: some tokens are seen by nobody", (13, 2, 4)
+    yield "a window wider than a block", (12, 7, 3)
+    yield "blocks of one token", (5, 2, 1)
+    yield "no block is full yet", (6, 3, 128)
+    yield "V4: around the end of the first block", (130, 128, 128)
 
 
-def _visible_by_counting(positions, ratio):
-    ends = np.arange(ratio - 1, max(positions) + 1, ratio)          # the last token of each block
-    return np.array([int((ends <= t).sum()) for t in positions])
+def _reach_token_by_token(T, window, ratio):
+    forms = np.zeros((T, T), np.int64)
+    for t in range(T):
+        forms[t, max(0, t - window + 1): t + 1] += 1
+        forms[t, : (t + 1) // ratio * ratio] += 1
+    return forms
 
 
-def _visible_late(positions, ratio):
-    return np.asarray(positions) // ratio
+def _reach_own_block_too(T, window, ratio):         # the block that is not full is read before it is there
+    t, s = np.arange(T)[:, None], np.arange(T)
+    return ((s <= t) & (t - s < window)).astype(np.int64) + ((s <= t) & (s // ratio <= t // ratio))
 
 
-def _visible_early(positions, ratio):
-    return np.asarray(positions) // ratio + 1
+def _reach_a_block_late(T, window, ratio):          # the last token of a block does not read its entry
+    t, s = np.arange(T)[:, None], np.arange(T)
+    return ((s <= t) & (t - s < window)).astype(np.int64) + (s // ratio < t // ratio)
+
+
+def _reach_seen_or_not(T, window, ratio):
+    return (reach(T, window, ratio) > 0).astype(np.int64)
 
 
 def _pool_cases(rng):
@@ -121,8 +138,9 @@ EXERCISES = [
                     "n = T // ratio blocks are full. Cut kv and score to n * ratio tokens, then reshape both to (n, ratio, D).",
                     "pool does the rest. Without a full block the answer has shape (0, D), and reshape gives it; but spell D "
                     "out, since -1 cannot be guessed from nothing.")),
-    Exercise("ops.compress.visible", _visible_cases, differently=_visible_by_counting, tolerance=0,
-             wrong=(_visible_late, _visible_early),
-             hints=("Count the blocks that end at or before t. Block i ends at token (i + 1) * ratio - 1.",
-                    "Token t and all before it are t + 1 tokens. How many full blocks is that?")),
+    Exercise("heavy.reach", _reach_cases, ours=reach, differently=_reach_token_by_token, tolerance=0,
+             wrong=(_reach_own_block_too, _reach_a_block_late, _reach_seen_or_not),
+             hints=("Two masks of [T, T], added: s is a row in the window of t, and s is inside an entry that t may read.",
+                    "Token s lies in block s // ratio. Token t may read the first (t + 1) // ratio entries.",
+                    "(s <= t) & (t - s < window), plus s // ratio < (t + 1) // ratio. Add whole numbers: True + True is True.")),
 ]

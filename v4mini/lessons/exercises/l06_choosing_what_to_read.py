@@ -1,13 +1,19 @@
-"""Lesson 06: windows that overlap, scores of the indexer, and the best k with ties to the earlier."""
+"""Lesson 06: windows that overlap, scores of the indexer, the best k with ties to the earlier, and attention over all of it."""
 
 import numpy as np
 
 from v4mini.lessons.exercise import Exercise
+from v4mini.ops import attention
 from v4mini.ops.compress import compress
 
 
 def overlapping(kv, score, ratio):          # [n * ratio, 2D] twice, int -> [n, D]
     return compress(kv, score, np.zeros_like(score[:ratio]), ratio, overlap=True)
+
+
+def attend(q, rows, sink, window, scale, entries, picks):   # [T, H, hd], [T, hd], [H], int, number, [N, hd], [T, k] -> as q
+    first = attention.window_starts(len(q), len(rows), window)
+    return attention.attend(q, rows, first, sink, window, scale, entries, picks)
 
 
 def _rows(rng, *shape):
@@ -111,6 +117,60 @@ def _top_by_partition(scores, k):           # the k best, but of equal ones at t
     return np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
 
 
+def _attend_cases(rng):
+    def case(T, H, hd, window, N, picks, size=1.0):
+        sink = _rows(rng, H)
+        return size * _rows(rng, T, H, hd), _rows(rng, T, hd), sink, window, hd**-0.5, _rows(rng, N, hd), np.array(picks)
+
+    ones = np.ones((1, 1, 1), np.float32)
+    yield "by pencil: a row, an entry, a sink, all equally loud", (
+        0 * ones, 3 * ones[0], np.zeros(1, np.float32), 4, 1.0, 6 * ones[0], np.array([[0]]))
+    yield "six tokens, a window of 2, one pick each", case(6, 2, 4, 2, 3, [[-1], [-1], [0], [1], [2], [0]])
+    yield "-1 picks nothing, not the last entry", case(3, 2, 4, 8, 2, [[-1, -1], [0, -1], [1, 0]])
+    yield "picks in any order", case(4, 3, 4, 3, 9, [[8, 0, 4], [1, 2, 3], [7, 6, 5], [0, 8, -1]])
+    yield "logits of hundreds", case(4, 2, 4, 2, 5, [[0, 1], [4, 2], [3, -1], [1, 0]], size=300.0)
+    q, rows, sink, *rest = case(3, 2, 4, 2, 4, [[0, 1], [2, 3], [1, 2]])
+    yield "a sink of 400: next to nothing is read", (q, rows, sink + np.float32(400), *rest)
+    q, *rest = case(4, 2, 4, 2, 4, [[0], [1], [2], [3]])
+    yield "heads a thousand apart", (q * np.float32([[1], [3000]]), *rest)
+
+
+def _attend_token_by_token(q, rows, sink, window, scale, entries, picks):
+    out = np.zeros(q.shape)
+    for t in range(len(q)):
+        read = np.concatenate([rows[max(0, t - window + 1): t + 1], entries[picks[t][picks[t] >= 0]]]).astype(np.float64)
+        for h in range(q.shape[1]):
+            logits = np.append(read @ q[t, h] * scale, sink[h])
+            out[t, h] = np.exp(logits - np.logaddexp.reduce(logits))[:-1] @ read
+    return out
+
+
+def _attend_last_entry_for_none(q, rows, sink, window, scale, entries, picks):      # entries[-1] is an entry, too
+    return attend(q, rows, sink, window, scale, entries, picks % len(entries))
+
+
+def _attend_two_softmaxes(q, rows, sink, window, scale, entries, picks):
+    nothing = np.full(len(sink), -np.inf, np.float32)
+    near = attend(q, rows, sink, window, scale, entries, np.full_like(picks, -1))
+    far = attend(q, 0 * rows, nothing, window, scale, entries, picks)
+    return (near + far) / 2
+
+
+def _attend_without_sink(q, rows, sink, window, scale, entries, picks):
+    return attend(q, rows, np.full_like(sink, -np.inf), window, scale, entries, picks)
+
+
+def _attend_one_top_for_all(q, rows, sink, window, scale, entries, picks):
+    read = np.concatenate([rows, entries])
+    t, s, N = np.arange(len(q))[:, None], np.arange(len(rows)), len(entries)
+    picked = (picks[:, :, None] == np.arange(N)).any(axis=1)
+    may = np.concatenate([(s <= t) & (t - s < window), picked], axis=1)[:, None]
+    logits = np.where(may, q @ read.T * scale, -np.inf)
+    top = max(logits.max(), sink.max())
+    raised = np.exp(logits - top)
+    return raised @ read / (raised.sum(axis=2, keepdims=True) + np.exp(sink - top)[:, None])
+
+
 EXERCISES = [
     Exercise("choosing.compress", _overlap_cases, ours=overlapping, differently=_overlap_entry_by_entry,
              wrong=(_overlap_halves_swapped, _overlap_with_zeros_before, _overlap_largest_of_all),
@@ -130,4 +190,12 @@ EXERCISES = [
              hints=("np.argsort sorts upwards; sort -scores to have the best first.",
                     "By default argsort may swap equal ones. kind='stable' keeps them in their order.",
                     "axis=1 sorts each row by itself; [:, :k] keeps the first k columns, or all if there are fewer.")),
+    Exercise("choosing.attend", _attend_cases, ours=attend, differently=_attend_token_by_token,
+             wrong=(_attend_last_entry_for_none, _attend_two_softmaxes, _attend_without_sink, _attend_one_top_for_all),
+             hints=("One softmax for each head of each token, over the rows of its window, its picks, and the sink. A loop over "
+                    "tokens and heads is fine.",
+                    "read = the last `window` rows up to t, then entries[picks[t]] without those of -1: entries[-1] would be "
+                    "the last entry.",
+                    "logits = read @ q[t, h] * scale; take the largest of them and of the sink off before np.exp. The sink "
+                    "counts in the sum and gives no row.")),
 ]

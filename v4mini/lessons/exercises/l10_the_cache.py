@@ -1,4 +1,6 @@
-"""Lesson 10: rows that are kept for good, bytes per token of context, and where the past begins to cost."""
+"""Lesson 10: rows that are kept for good, bytes per token of context, and what reading a whole text costs."""
+
+import numpy as np
 
 from v4mini.config import Config
 from v4mini.lessons.exercise import Exercise
@@ -30,34 +32,44 @@ def _rows_rounded_up(ratios, tokens):
     return sum((2 if ratio == 4 else 1) * -(-tokens // ratio) for ratio in ratios if ratio)
 
 
-def crossing(flat, slope):                  # FLOPs, FLOPs per token of context -> int
-    return int(flat // slope) + 1
+def work_of_a_text(tokens, window, per_row, per_key, per_entry):       # ints -> FLOPs, an int
+    """Each token reads the rows of its window, a key for each 4 tokens so far, and an entry for each 128; it counts itself."""
+    seen = np.arange(1, tokens + 1, dtype=object)       # Python's whole numbers: these sums pass 2^63
+    return int((np.minimum(seen, window) * per_row + seen // 4 * per_key + seen // 128 * per_entry).sum())
 
 
-def _crossing_cases(rng):
-    yield "10 flat, 4 a token: 12 is more than 10", (10, 4)
-    yield "equal is not more", (12, 4)
-    yield "slope above flat", (3, 7)
-    yield "nothing flat: from the first token", (0, 5)
-    yield "large numbers", (27_000_000_000, 110_000)
+def _work_cases(rng):
+    yield "five tokens, a window of 2: 1 + 2 + 2 + 2 + 2 rows", (5, 2, 1, 0, 0)
+    yield "nine tokens, keys alone: 4 of one key, 1 + 1 of two", (9, 1, 0, 1, 0)
+    yield "no token", (0, 128, 5, 7, 9)
+    yield "a text shorter than the window", (100, 128, 3, 5, 7)
+    yield "around the end of a heavy block", (257, 128, 2, 3, 1000)
+    yield "half a million tokens of Flash's layers", (1 << 19, 128, 131_072, 16_384, 131_072)
 
 
-def _crossing_by_halving(flat, slope):
-    low, high = 0, 1
-    while slope * high <= flat:
-        high *= 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if slope * middle > flat else (middle, high)
-    return high
+def _sum_of_blocks(tokens, ratio):                      # 1 // ratio + 2 // ratio + ... + tokens // ratio
+    full, rest = tokens // ratio, tokens % ratio
+    return ratio * full * (full - 1) // 2 + full * (rest + 1)
 
 
-def _crossing_early(flat, slope):
-    return int(flat // slope)
+def _work_by_formula(tokens, window, per_row, per_key, per_entry):
+    near = min(tokens, window)
+    rows = near * (near + 1) // 2 + (tokens - near) * window
+    return rows * per_row + _sum_of_blocks(tokens, 4) * per_key + _sum_of_blocks(tokens, 128) * per_entry
 
 
-def _crossing_equal_counts(flat, slope):
-    return -int(-flat // slope) or 1
+def _work_of_the_last_token(tokens, window, per_row, per_key, per_entry):
+    return tokens * (min(tokens, window) * per_row + tokens // 4 * per_key + tokens // 128 * per_entry)
+
+
+def _work_a_token_late(tokens, window, per_row, per_key, per_entry):
+    return sum(min(seen, window) * per_row + seen // 4 * per_key + seen // 128 * per_entry for seen in range(tokens))
+
+
+def _work_without_rounding(tokens, window, per_row, per_key, per_entry):
+    pairs = tokens * (tokens + 1) / 2
+    near = min(tokens, window)
+    return int((near * (near + 1) / 2 + (tokens - near) * window) * per_row + pairs / 4 * per_key + pairs / 128 * per_entry)
 
 
 def bytes_per_token(config, storage):       # -> bytes, not rounded
@@ -96,10 +108,11 @@ EXERCISES = [
              wrong=(_rows_without_keys, _rows_rounded_up),
              hints=("Only full blocks count: tokens // ratio. Layers of ratio 0 keep nothing for good.",
                     "A CSA layer (ratio 4) keeps two rows a block: the entry, and the indexer's key.")),
-    Exercise("cache.crossing", _crossing_cases, ours=crossing, differently=_crossing_by_halving, tolerance=0,
-             wrong=(_crossing_early, _crossing_equal_counts),
-             hints=("slope * n > flat holds from n = flat / slope on, if that were a whole number plus a little.",
-                    "flat // slope is the last n for which slope * n is not yet more than flat.")),
+    Exercise("cache.work_of_a_text", _work_cases, ours=work_of_a_text, differently=_work_by_formula, tolerance=0,
+             wrong=(_work_of_the_last_token, _work_a_token_late, _work_without_rounding),
+             hints=("Add up over the tokens: the first has seen 1 token, itself, the last `tokens`.",
+                    "One that has seen n reads min(n, window) rows, n // 4 keys and n // 128 entries.",
+                    "A loop over half a million tokens is fine. With NumPy mind the size: these sums need 64 bits or more.")),
     Exercise("cache.bytes_per_token", _byte_cases, ours=bytes_per_token, differently=_bytes_by_difference,
              wrong=(_bytes_without_keys, _bytes_keys_everywhere),
              hints=("A layer of ratio r adds a row every r tokens: bytes / r for each token.",

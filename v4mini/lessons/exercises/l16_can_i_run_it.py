@@ -1,11 +1,16 @@
-"""Lesson 16: the longest text that fits, experts that a batch touches, the time of a step, and where the past takes over."""
+"""Lesson 16: how many texts fit, experts that a batch touches, the time of a step, and where the past takes over."""
 
 from v4mini.lessons.exercise import Exercise
 
 
-def longest_text(room, weights, fixed, growing):            # bytes, bytes, bytes, bytes a token -> tokens
-    left = room - weights - fixed
-    return max(0, int(left // growing))
+def texts_that_fit(room, weights, fixed, growing, page, lengths):   # bytes ... a token, tokens a page, [tokens] -> how many
+    left, count = room - weights, 0
+    for length in lengths:
+        left -= fixed + -(-length // page) * page * growing
+        if left < 0:
+            break
+        count += 1
+    return count
 
 
 def experts_touched(batch, experts, chosen):                # -> how many on average
@@ -23,30 +28,37 @@ def past_takes_over(dense, index_heads, index_width, csa_layers, heads, width, h
 
 
 def _room_cases(rng):
-    yield "a pencil: 100 of room, 60 of weights, 10 fixed, 3 a token", (100, 60, 10, 3)
-    yield "exactly full", (100, 60, 10, 5)
-    yield "the weights alone are too much", (50, 60, 0, 3)
-    yield "weights fit, the fixed part does not", (65, 60, 10, 3)
-    yield "Flash, released, on four H200", (507.6e9, 156.0e9, 15.4e6, 3514)
-    yield "Pro on eight H200, a few bytes short of one more token", (1015.2e9, 850.7e9, 23.3e6, 5031)
+    yield "by pencil: 100 of room, 60 of weights, two texts of 10 + 5", (100, 60, 10, 1, 5, [5, 4, 3])
+    yield "exactly full", (100, 60, 0, 2, 1, [10, 10, 1])
+    yield "the weights alone are too much", (50, 60, 0, 3, 1, [0, 1])
+    yield "the second does not fit: the third waits behind it", (100, 0, 0, 1, 1, [50, 80, 10])
+    yield "a page that is begun counts whole", (100, 0, 0, 1, 64, [65, 1])
+    yield "nobody asks", (100, 60, 10, 1, 5, [])
+    yield "Flash, released, on four H200, pages of 64", (507.6e9, 156.0e9, 15.4e6, 3514, 64, [1 << 20] * 120)
 
 
-def _room_by_asking(room, weights, fixed, growing):
-    if weights + fixed > room:
-        return 0
-    low, high = 0, int(room // growing) + 1                 # low fits, high does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if weights + fixed + middle * growing <= room else (low, middle)
-    return low
+def _fit_by_sums(room, weights, fixed, growing, page, lengths):
+    from itertools import accumulate
+
+    needs = accumulate(fixed + (length + page - 1) // page * page * growing for length in lengths)
+    return sum(need <= room - weights for need in needs)
 
 
-def _room_without_fixed(room, weights, fixed, growing):
-    return max(0, int((room - weights) // growing))
+def _fit_past_the_one_that_waits(room, weights, fixed, growing, page, lengths):
+    left, count = room - weights, 0
+    for length in lengths:
+        need = fixed + -(-length // page) * page * growing
+        if need <= left:
+            left, count = left - need, count + 1
+    return count
 
 
-def _room_below_nothing(room, weights, fixed, growing):
-    return int((room - weights - fixed) // growing)
+def _fit_without_pages(room, weights, fixed, growing, page, lengths):
+    return texts_that_fit(room, weights, fixed, growing, 1, lengths)
+
+
+def _fit_one_fixed_part(room, weights, fixed, growing, page, lengths):
+    return texts_that_fit(room - fixed, weights, 0, growing, page, lengths)
 
 
 def _batch_cases(rng):
@@ -121,11 +133,12 @@ def _past_without_hca(dense, index_heads, index_width, csa_layers, heads, width,
 
 
 EXERCISES = [
-    Exercise("plan.longest_text", _room_cases, ours=longest_text, differently=_room_by_asking, tolerance=0,
-             wrong=(_room_without_fixed, _room_below_nothing),
-             hints=("What is left when the weights and the fixed part lie there?",
-                    "Each token takes `growing` bytes of it: // divides and rounds down.",
-                    "If nothing is left the answer is 0, not a negative number: max(0, ...).")),
+    Exercise("plan.texts_that_fit", _room_cases, ours=texts_that_fit, differently=_fit_by_sums, tolerance=0,
+             wrong=(_fit_past_the_one_that_waits, _fit_without_pages, _fit_one_fixed_part),
+             hints=("What is left when the weights lie there? Take off what each text needs, in order.",
+                    "A text needs `fixed` bytes and `growing` for each token of its pages: -(-length // page) pages, the last "
+                    "of them perhaps not full.",
+                    "Stop at the first that does not fit. Those behind it wait, even where they would.")),
     Exercise("plan.experts_touched", _batch_cases, ours=experts_touched, differently=_touched_step_by_step,
              wrong=(_touched_all_different, _touched_one_at_a_time),
              hints=("Look at one expert. How likely is it that one text does not choose it?",

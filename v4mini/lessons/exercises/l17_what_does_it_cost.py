@@ -1,15 +1,22 @@
-"""Lesson 17: the price of a request, how many times cheaper, and from when on a machine pays."""
+"""Lesson 17: the price of a conversation, a bill over days with other prices, and from when on a machine pays."""
 
 from v4mini.lessons.exercise import Exercise
 
 
-def request_price(tokens_in, cached, tokens_out, hit, miss, output):        # tokens, share, tokens, USD per million each -> USD
-    known = tokens_in * cached
-    return (known * hit + (tokens_in - known) * miss + tokens_out * output) / 1e6
+def conversation_price(turns, hit, miss, output):           # [(tokens asked, tokens answered)], USD per million each -> USD
+    known, total = 0, 0.0
+    for asked, answered in turns:
+        total += known * hit + asked * miss + answered * output
+        known += asked + answered                           # the next request begins with all of it
+    return total / 1e6
 
 
-def times_cheaper(tokens_in, tokens_out, ours, theirs):     # ours, theirs: (USD per million in, out) -> times
-    return (tokens_in * theirs[0] + tokens_out * theirs[1]) / (tokens_in * ours[0] + tokens_out * ours[1])
+def bill_of_days(prices, tokens):                           # [(first day, USD per million)] in any order, [(day, tokens)] -> USD
+    total = 0.0
+    for day, count in tokens:
+        valid = max(pair for pair in prices if pair[0] <= day)
+        total += count * valid[1] / 1e6
+    return total
 
 
 def pays_from(fixed, each, api, most):                      # USD a month, USD, USD, documents a month -> documents or None
@@ -19,47 +26,64 @@ def pays_from(fixed, each, api, most):                      # USD a month, USD, 
     return documents if documents <= most else None
 
 
-def _request_cases(rng):
-    yield "a million in, nothing cached", (10**6, 0.0, 0, 1.0, 2.0, 3.0)
-    yield "half of it cached", (10**6, 0.5, 0, 1.0, 2.0, 3.0)
-    yield "V4-Pro at its launch: 4,000 in, a fifth cached, 300 out", (4000, 0.2, 300, 0.145, 1.74, 3.48)
-    yield "all of it cached", (60_000, 1.0, 800, 0.003625, 0.435, 0.87)
-    yield "only an answer", (1, 0.0, 5000, 0.5, 5.0, 30.0)
+def _talk_cases(rng):
+    yield "one question, by pencil", ([(1_000_000, 500_000)], 1.0, 2.0, 4.0)
+    yield "two turns: the second begins with the first", ([(1_000_000, 500_000), (1_000_000, 0)], 1.0, 2.0, 4.0)
+    yield "nobody said anything", ([], 1.0, 2.0, 4.0)
+    yield "V4-Pro's first list, ten turns", ([(400, 300)] * 10, 0.145, 1.74, 3.48)
+    yield "a long document, then short questions", ([(100_000, 200), (50, 100), (60, 80)], 0.145, 1.74, 3.48)
 
 
-def _request_by_kinds(tokens_in, cached, tokens_out, hit, miss, output):
-    average = cached * hit + (1 - cached) * miss            # of one input token
-    return tokens_in * average * 1e-6 + tokens_out * output * 1e-6
+def _talk_by_pairs(turns, hit, miss, output):
+    asked, answered = (sum(turn[i] for turn in turns) for i in (0, 1))
+    later = len(turns) - 1
+    known = sum(sum(turn) * (later - place) for place, turn in enumerate(turns))        # all later ones read it again
+    return (asked * miss + answered * output + known * hit) * 1e-6
 
 
-def _request_pays_hits_twice(tokens_in, cached, tokens_out, hit, miss, output):
-    return (tokens_in * cached * hit + tokens_in * miss + tokens_out * output) / 1e6
+def _talk_forgets_answers(turns, hit, miss, output):
+    known, total = 0, 0.0
+    for asked, answered in turns:
+        total += known * hit + asked * miss + answered * output
+        known += asked
+    return total / 1e6
 
 
-def _request_swaps_hit_and_miss(tokens_in, cached, tokens_out, hit, miss, output):
-    return request_price(tokens_in, 1 - cached, tokens_out, hit, miss, output)
+def _talk_pays_all_as_new(turns, hit, miss, output):
+    return conversation_price(turns, miss, miss, output)
 
 
-def _times_cases(rng):
-    launch, cut, gpt = (1.74, 3.48), (0.435, 0.87), (5.0, 30.0)
-    yield "input alone, at the launch", (1000, 0, launch, gpt)
-    yield "output alone, at the launch", (0, 1000, launch, gpt)
-    yield "three parts in, one out", (3000, 1000, launch, gpt)
-    yield "the same after the cut", (3000, 1000, cut, gpt)
-    yield "a long document, a short answer", (100_000, 500, launch, gpt)
+def _talk_reads_nothing_again(turns, hit, miss, output):
+    return conversation_price(turns, 0.0, miss, output)
 
 
-def _times_by_shares(tokens_in, tokens_out, ours, theirs):
-    paid_in, paid_out = tokens_in * ours[0], tokens_out * ours[1]       # a mean of both ratios, weighed by what we pay
-    return (paid_in * theirs[0] / ours[0] + paid_out * theirs[1] / ours[1]) / (paid_in + paid_out)
+def _days_cases(rng):
+    cut = [(0, 1.74), (2, 0.435)]
+    yield "one price", ([(0, 2.0)], [(0, 10**6), (5, 10**6)])
+    yield "a cut on day 2, and work on days 1, 2, 3", (cut, [(1, 10**6), (2, 10**6), (3, 10**6)])
+    yield "the list is not in order", (cut[::-1] + [(9, 0.9)], [(1, 10**6), (4, 3 * 10**6), (10, 10**6)])
+    yield "a price that rises", ([(0, 0.435), (30, 0.87), (60, 0.66)], [(29, 10**9), (30, 10**9), (61, 10**9)])
+    yield "no work", (cut, [])
+    yield "the same day twice", (cut, [(2, 1000), (2, 500)])
 
 
-def _times_by_tokens(tokens_in, tokens_out, ours, theirs):
-    return (tokens_in * theirs[0] / ours[0] + tokens_out * theirs[1] / ours[1]) / (tokens_in + tokens_out)
+def _days_step_by_step(prices, tokens):
+    import bisect
+
+    first, usd = zip(*sorted(prices))
+    return sum(usd[bisect.bisect_right(first, day) - 1] * count for day, count in tokens) / 1e6
 
 
-def _times_plain_mean(tokens_in, tokens_out, ours, theirs):
-    return (theirs[0] / ours[0] + theirs[1] / ours[1]) / 2
+def _days_at_the_last_price(prices, tokens):
+    return sum(count for _, count in tokens) * max(prices)[1] / 1e6
+
+
+def _days_a_day_late(prices, tokens):
+    return bill_of_days([(first + 1 if first else 0, usd) for first, usd in prices], tokens)
+
+
+def _days_in_the_order_given(prices, tokens):
+    return sum(count * [usd for first, usd in prices if first <= day][-1] for day, count in tokens) / 1e6
 
 
 def _pays_cases(rng):
@@ -91,16 +115,16 @@ def _pays_without_end(fixed, each, api, most):
 
 
 EXERCISES = [
-    Exercise("cost.request_price", _request_cases, ours=request_price, differently=_request_by_kinds,
-             wrong=(_request_pays_hits_twice, _request_swaps_hit_and_miss),
-             hints=("Three kinds of tokens, each with its price: cached input, other input, output.",
-                    "tokens_in * cached of them are hits, the rest of the input are misses.",
+    Exercise("cost.conversation_price", _talk_cases, ours=conversation_price, differently=_talk_by_pairs,
+             wrong=(_talk_forgets_answers, _talk_pays_all_as_new, _talk_reads_nothing_again),
+             hints=("A chat keeps nothing between two requests: each sends everything said so far, and then the new question.",
+                    "What was said before is in the provider's cache: questions and answers, at the price of a hit.",
+                    "known * hit + asked * miss + answered * output for each turn; then known grows by asked + answered.")),
+    Exercise("cost.bill_of_days", _days_cases, ours=bill_of_days, differently=_days_step_by_step,
+             wrong=(_days_at_the_last_price, _days_a_day_late, _days_in_the_order_given),
+             hints=("Which price held on a day? The last one that began on that day or before.",
+                    "max of those pairs whose first day is <= day: pairs compare by their first part. Or sort and bisect.",
                     "Prices are for a million tokens: divide by 1e6.")),
-    Exercise("cost.times_cheaper", _times_cases, ours=times_cheaper, differently=_times_by_shares,
-             wrong=(_times_by_tokens, _times_plain_mean),
-             hints=("Work out both bills, then divide.",
-                    "A bill: tokens_in * price_in + tokens_out * price_out. The million cancels.",
-                    "A mean of the two ratios is not it: the dear kind of token weighs more in the bill.")),
     Exercise("cost.pays_from", _pays_cases, ours=pays_from, differently=_pays_by_asking,
              wrong=(_pays_without_power, _pays_without_end),
              hints=("Each document saves api - each. How many are needed to earn `fixed`?",

@@ -1,6 +1,5 @@
-"""Lesson 22: where a tensor lies in a file, one weight from two bytes, few ranges for many tensors, what a token reads."""
+"""Lesson 22: is a header sound, one weight from two bytes, few ranges for many tensors, what a token reads."""
 
-import json
 import math
 import re
 
@@ -11,14 +10,17 @@ from v4mini.lessons.exercise import Exercise
 from v4mini.numerics import e4m3
 
 TILE = 128
+WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1, "F8_E8M0": 1, "I8": 1, "U8": 1}     # bytes a number
 
 
-def place_of(raw, name):                                    # bytes, text -> dtype, shape, first byte, byte after the last
-    """Where a tensor lies in a safetensors file, counted from the beginning of the file."""
-    length = int.from_bytes(raw[:8], "little")
-    fields = json.loads(raw[8:8 + length])[name]
-    start, stop = fields["data_offsets"]
-    return fields["dtype"], tuple(fields["shape"]), 8 + length + start, 8 + length + stop
+def first_fault(fields, nbytes):                            # {name: dtype, shape, data_offsets}, bytes after the header -> text
+    """The first tensor, by its place, that begins or ends elsewhere than it must; "the end" if the file does; or ""."""
+    at = 0
+    for name, field in sorted(fields.items(), key=lambda item: item[1]["data_offsets"]):
+        if field["data_offsets"] != [at, at + math.prod(field["shape"]) * WIDTHS[field["dtype"]]]:
+            return name
+        at = field["data_offsets"][1]
+    return "" if at == nbytes else "the end"
 
 
 def weight_at(raw, codes, scales, columns, row, column):    # bytes, int, int, int, int, int -> float
@@ -56,42 +58,56 @@ def token_bytes(stored, asked):                             # {name: (shape, byt
     return round(total)
 
 
-# ---- where a tensor lies ----
+# ---- is a header sound? ----
 
-def _file(*tensors, metadata=None, pad=0):                  # (name, dtype, shape, bytes) ... -> bytes
-    fields, at = {"__metadata__": metadata} if metadata else {}, 0
-    for name, dtype, shape, nbytes in tensors:
-        fields[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + nbytes]}
-        at += nbytes
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b" " * pad
-    return len(text).to_bytes(8, "little") + text + bytes(range(256)) * (at // 256) + bytes(at % 256)
+def _fields(*tensors):                                      # (name, dtype, shape, start, stop) ... -> a header
+    return {name: {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]} for name, dtype, shape, start, stop in tensors}
 
 
-def _place_cases(rng):
-    yield "one tensor of two numbers", (_file(("a", "F32", [2], 8)), "a")
-    yield "the second of three", (_file(("a", "F32", [2], 8), ("b", "BF16", [3], 6), ("c", "I8", [5], 5)), "b")
-    yield "a header with metadata and spaces at its end", (
-        _file(("layers.3.ffn.gate.weight", "BF16", [4, 2], 16), metadata={"format": "pt"}, pad=5), "layers.3.ffn.gate.weight")
-    yield "a name of fewer letters than bytes", (_file(("größe", "F8_E4M3", [7], 7), ("x", "F8_E8M0", [1, 1], 1)), "x")
-    yield "a tensor of no numbers", (_file(("a", "F32", [2], 8), ("none", "F32", [0, 3], 0)), "none")
-    yield "a header of more than 255 bytes", (_file(*[(f"t{i}", "U8", [3], 3) for i in range(20)]), "t19")
+def _fault_cases(rng):
+    sound = ("a", "F32", [2], 0, 8), ("b", "BF16", [3], 8, 14), ("c", "I8", [5], 14, 19)
+    yield "three tensors, all well", (_fields(*sound), 19)
+    yield "the same in another order", (_fields(*sound[::-1]), 19)
+    yield "the second is a byte short for its shape", (_fields(sound[0], ("b", "BF16", [3], 8, 13), ("c", "I8", [6], 13, 19)), 19)
+    yield "a gap before the last", (_fields(*sound[:2], ("c", "I8", [5], 15, 20)), 20)
+    yield "two share a byte", (_fields(sound[0], ("b", "BF16", [4], 7, 15)), 15)
+    yield "the file is longer than its tensors", (_fields(*sound), 20)
+    yield "the file was cut short", (_fields(*sound), 18)
+    yield "one of no numbers, and one number without axes", (_fields(("e", "F32", [0, 7], 8, 8), *sound[1:],
+                                                                     ("d", "F32", [], 0, 4), ("f", "F32", [1], 4, 8)), 19)
+    yield "no tensor", ({}, 0)
 
 
-def _place_from_the_end(raw, name):                         # the data end where the file ends
-    fields = json.loads(raw[8:8 + sum(byte << 8 * i for i, byte in enumerate(raw[:8]))].decode("utf-8"))
-    begin = len(raw) - max(value["data_offsets"][1] for key, value in fields.items() if key != "__metadata__")
-    return fields[name]["dtype"], tuple(fields[name]["shape"]), *(begin + at for at in fields[name]["data_offsets"])
+def _fault_by_sums(fields, nbytes):                         # where a tensor must begin is what all before it take
+    names = sorted(fields, key=lambda name: tuple(fields[name]["data_offsets"]))
+    sizes = [math.prod(fields[name]["shape"]) * WIDTHS[fields[name]["dtype"]] for name in names]
+    for number, name in enumerate(names):
+        if tuple(fields[name]["data_offsets"]) != (sum(sizes[:number]), sum(sizes[:number + 1])):
+            return name
+    return "" if sum(sizes) == nbytes else "the end"
 
 
-def _place_without_the_header(raw, name):
-    fields = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])[name]
-    return fields["dtype"], tuple(fields["shape"]), *fields["data_offsets"]
+def _fault_in_the_order_given(fields, nbytes):
+    at = 0
+    for name, field in fields.items():
+        size = math.prod(field["shape"]) * WIDTHS[field["dtype"]]
+        if field["data_offsets"] != [at, at + size]:
+            return name
+        at += size
+    return "" if at == nbytes else "the end"
 
 
-def _place_without_the_eight(raw, name):
-    length = int.from_bytes(raw[:8], "little")
-    fields = json.loads(raw[8:8 + length])[name]
-    return fields["dtype"], tuple(fields["shape"]), *(length + at for at in fields["data_offsets"])
+def _fault_without_the_end(fields, nbytes):
+    found = first_fault(fields, nbytes)
+    return "" if found == "the end" else found
+
+
+def _fault_of_lengths_alone(fields, nbytes):
+    for name, field in sorted(fields.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = field["data_offsets"]
+        if stop - start != math.prod(field["shape"]) * WIDTHS[field["dtype"]]:
+            return name
+    return "" if max((field["data_offsets"][1] for field in fields.values()), default=0) == nbytes else "the end"
 
 
 # ---- one weight ----
@@ -218,11 +234,12 @@ def _token_drafts_with_experts(stored, asked):              # looks for experts 
 
 
 EXERCISES = [
-    Exercise("release.place_of", _place_cases, ours=place_of, differently=_place_from_the_end, tolerance=0,
-             wrong=(_place_without_the_header, _place_without_the_eight),
-             hints=("int.from_bytes(raw[:8], 'little') is how many bytes of JSON follow the first eight.",
-                    "json.loads(raw[8:8 + length]) is a dict: for each name the dtype, the shape, and data_offsets.",
-                    "data_offsets count from where the data begin, and that is after the eight bytes and the JSON.")),
+    Exercise("release.first_fault", _fault_cases, ours=first_fault, differently=_fault_by_sums, tolerance=0,
+             wrong=(_fault_in_the_order_given, _fault_without_the_end, _fault_of_lengths_alone),
+             hints=("Go through the tensors by their place: sorted(fields.items(), key=lambda item: item[1]['data_offsets']).",
+                    "Each must begin where the one before ended, the first at 0, and be as long as its numbers take: "
+                    "math.prod(shape) * WIDTHS[dtype]. math.prod([]) is 1, and that is right.",
+                    "After the last, what was counted must be nbytes; if it is not, return 'the end'.")),
     Exercise("release.weight_at", _weight_cases, ours=weight_at, differently=_weight_through_arrays, tolerance=0,
              wrong=(_weight_tiles_rounded_down, _weight_without_bias),
              hints=("Row by row: the code of [row, column] is byte codes + row * columns + column; e4m3.TABLE knows its value.",
