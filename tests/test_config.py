@@ -308,3 +308,11 @@ def test_transformers_computes_with_the_nested_base():
         "rope_parameters": {"main": {"rope_theta": 123.0}, "compress": {"rope_theta": 456.0, "rope_type": "default"}}}
     config = Config.from_dict(saved)
     assert (config.rope_theta, config.compress_rope_theta, config.original_seq_len) == (123.0, 456.0, 0)
+
+
+@pytest.mark.parametrize("theirs, value", [("max_position_embeddings", None), ("num_key_value_heads", 2), ("bos_token_id", None),
+                                           ("sliding_window", 0), ("index_topk", "8"), ("num_experts_per_tok", 99)])
+def test_a_refusal_says_the_name_that_stands_in_the_file(theirs, value):
+    with pytest.raises(Refused) as error:
+        Config.from_dict(Config.mini().to_released() | {theirs: value})
+    assert theirs in str(error.value) and str(error.value).count(theirs) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from v4mini.config.fields import DSPARK, RELEASED
 from v4mini.config.reading import CSA_RATIO, Reading, read
 from v4mini.config.rules import check_rules, typed
+from v4mini.shapes import Refused
 from v4mini.untrusted import parse_json, read_file
 
 MAX_CONFIG_BYTES = 4 << 20          # the released one has 2 KB
@@ -133,12 +134,12 @@ class Config:
     def load_noted(cls, path):              # -> Config, [one line per field that is not known here]
         """The same, with what was passed over. Raises Refused."""
         reading = _read(read_fields(path))
-        return cls(**reading.values), reading.notes
+        return _made(cls, reading), reading.notes
 
     @classmethod
     def from_dict(cls, fields):             # -> Config
         """From any of the published spellings; see reading.py. Raises Refused."""
-        return cls(**_read(fields).values)
+        return _made(cls, _read(fields))
 
     def to_dict(self):
         """The reference's spelling (inference/config.json), plain JSON values."""
@@ -209,6 +210,15 @@ class Config:
                    compress_ratios=(4, 0, 128, 4, 0), n_hash_layers=1, head_dim=24, rope_head_dim=8, window_size=16,
                    original_seq_len=64, index_n_heads=3, index_head_dim=16, swiglu_limit=2.0, dtype="f32",
                    expert_dtype=None)
+
+
+def _made(cls, reading):                    # -> Config; a refusal also says what the file calls the field
+    try:
+        return cls(**reading.values)
+    except Refused as refused:
+        name = str(refused).removeprefix("config: ").split(" ")[0]
+        here = reading.spelled.get(name)
+        raise Refused(f"{refused} This file calls it {here}." if here else str(refused)) from None
 
 
 def _read(fields):                          # -> Reading

@@ -27,6 +27,7 @@ class Reading(NamedTuple):
 
     values: dict
     notes: list
+    spelled: dict                   # {our name: the file's}
 
 
 def read(fields, known):            # dict, our names -> Reading
@@ -45,7 +46,7 @@ def read(fields, known):            # dict, our names -> Reading
         raise Refused(f"config: missing {', '.join(missing)}"
                       + (f" (here: {', '.join(theirs.get(name, name) for name in missing)})" if released else "")
                       + ". Compare with data/configs/flash.json.")
-    return Reading(_eos(values), notes)
+    return Reading(_eos(values), notes, {ours: name for name, ours in RELEASED.items() if name in fields and name != ours})
 
 
 def _expect_v4(fields):
