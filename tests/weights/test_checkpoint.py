@@ -16,7 +16,7 @@ from v4mini.shapes import Refused
 from v4mini.weights.export import export
 from v4mini.weights.file import open_file
 
-BOUNDS = {"pruned": 1e-5}                               # a gate of six columns: BLAS may add in another order; else the same bits
+BOUNDS = {"pruned": 2e-5}                               # a gate of six columns: BLAS may add in another order, by its threads too
 STREAMED = {"F32 copy": 1e-4}                           # BLAS reads these where they lie, and adds by how they are aligned
 COMPILED = 1e-4                                         # the other engine adds in another order
 

@@ -201,13 +201,13 @@ def _is_text_to_text(metadata):
 
 
 def _check_no_gaps(path, entries, data_start, size):
-    reached, before = data_start, "the header"
+    reached, before = data_start, None
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop)):
         if entry.start != reached:
             fault = "overlaps" if entry.start < reached else "leaves a hole after"
-            where = f"{path}: tensor {brief(entry.name)} {fault} {before}"
+            where = f"{path}: tensor {brief(entry.name)} {fault} {'the header' if before is None else brief(before)}"
             raise damaged(where, f"a start at byte {reached:,}", f"{entry.start:,}")
-        reached, before = entry.stop, brief(entry.name)
+        reached, before = entry.stop, entry.name
     if reached != size:
         raise damaged(path, f"the last tensor to end where the file ends, at byte {size:,}", f"{reached:,}")
 

@@ -135,7 +135,7 @@ def _open_slices(folder, found):
         lost = [name for name in wanted if name not in found]
         raise Refused(f"{folder}: expected all slices of one checkpoint, as convert.py cuts it for several processes, got "
                       f"{_some(found)}{' without ' + _some(lost) if lost else ''}. Put them into one folder, alone.")
-    return Slices(folder, _open_shards(folder, wanted))
+    return Slices(folder, {folder / shard: file for shard, file in _open_shards(folder, wanted).items()})
 
 
 def _some(names, most=5):       # -> "a, b and 3 more"
@@ -158,15 +158,16 @@ def _open_sharded(folder, found):
         raise Refused(f"{folder}: expected {len(shards)} shards, got {len(shards) - len(missing)}, without {_some(missing)}; "
                       "fetch the missing ones.")
     files = _open_shards(folder, shards)
-    shard_of = {name: folder / shard for name, shard in weight_map.items()}
-    _check_agreement(folder, files, shard_of)
-    return Store(folder, files, shard_of, metadata)
+    _check_agreement(folder, files, weight_map)
+    places = {shard: folder / shard for shard in shards}         # one Path for each shard, not for each of 70,000 tensors
+    return Store(folder, {places[shard]: file for shard, file in files.items()},
+                 {name: places[shard] for name, shard in weight_map.items()}, metadata)
 
 
-def _open_shards(folder, shards):       # -> {path: TensorFile}; what all headers take together is bounded, as what each takes is
+def _open_shards(folder, shards):       # -> {shard: TensorFile}; what all headers take together is bounded, as what each takes is
     files, tensors, nbytes = {}, 0, 0
     for shard in shards:
-        files[folder / shard] = file = open_file(folder / shard)
+        files[shard] = file = open_file(folder / shard)
         tensors, nbytes = tensors + len(file.entries), nbytes + file.header_bytes
         if tensors > MAX_TENSORS or nbytes > MAX_HEADERS_BYTES:
             raise Refused(f"{folder}: expected headers of {MAX_TENSORS:,} tensors and {MAX_HEADERS_BYTES:,} bytes at most, got "
@@ -181,10 +182,13 @@ def _read_index(path):      # -> {tensor: shard}, metadata
         raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")
     if not isinstance(weight_map, dict) or not weight_map:
         raise Refused(f"{path}: expected weight_map to map tensor names to shards, got {brief(weight_map)}; fetch it again.")
+    seen = set()
     for name, shard in weight_map.items():
-        if not is_text(name) or not _stays_inside(shard):
+        is_known = isinstance(shard, str) and shard in seen
+        if not is_text(name) or not (is_known or _stays_inside(shard)):
             raise Refused(f"{path}: expected {brief(name)} in a .safetensors file inside this folder, got {brief(shard)}; "
                           "do not open this checkpoint if you do not know who made it.")
+        seen.add(shard)
     return weight_map, metadata
 
 
@@ -199,16 +203,16 @@ def _stays_inside(shard):
     return all(part not in ("", ".", "..") for part in shard.split("/"))
 
 
-def _check_agreement(folder, files, shard_of):
+def _check_agreement(folder, files, shard_of):          # {shard: TensorFile}, {tensor: shard}
     for name, shard in shard_of.items():
         if name not in files[shard].entries:
-            raise Refused(f"{folder}: expected {brief(name)} in {shard.name}, as the index says, got a shard without it; "
+            raise Refused(f"{folder}: expected {brief(name)} in {shard}, as the index says, got a shard without it; "
                           "fetch both again.")
     for shard, file in files.items():
         for name in file.entries:
             # A tensor that the index does not list is left alone: an index may choose.
             if shard_of.get(name, shard) != shard:
-                raise Refused(f"{folder}: expected {brief(name)} once, got it in {shard_of[name].name} and {shard.name}; "
+                raise Refused(f"{folder}: expected {brief(name)} once, got it in {shard_of[name]} and {shard}; "
                               "are two checkpoints mixed?")
 
 
