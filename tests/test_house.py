@@ -104,6 +104,14 @@ def test_only_the_front_prints(module):
     assert not prints, f"{path}: print in lines {prints}"
 
 
+def test_commands_print_through_say(module):
+    """say, say_json and note take the control characters out of what strangers named; progress on a terminal stays as it is."""
+    path, tree = module
+    raw = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+           and node.func.attr in ("echo", "secho") and node.args and "nl" not in {keyword.arg for keyword in node.keywords}]
+    assert not raw or path == ROOT / "v4mini/cli/main.py", f"{path}: click.echo in lines {raw}; use say, say_json or note"
+
+
 CHANGES_FILES = {"write_text", "write_bytes", "savefig", "tofile", "to_file", "save_file", "touch", "unlink", "rmtree",
                  "mkdir", "makedirs", "rename", "renames", "replace_file", "copyfile", "copy2", "copytree", "move", "symlink_to",
                  "hardlink_to", "mkdtemp", "mkstemp", "NamedTemporaryFile"}
