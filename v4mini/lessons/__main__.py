@@ -154,9 +154,9 @@ def table(names, no_run, as_json):
     counts = [counted(lesson, not no_run) for lesson in course(names)]
     counts.append(summed(counts))
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(count) for count in counts], indent=1))
+        say(json.dumps([dataclasses.asdict(count) for count in counts], indent=1))
     else:
-        click.echo(text_table(COLUMNS, [row_of(count) for count in counts]))
+        say(text_table(COLUMNS, [row_of(count) for count in counts]))
     sys.exit(1 if counts[-1].fault else 0)
 
 
