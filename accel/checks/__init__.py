@@ -1,6 +1,7 @@
 """What can be proven of the kernels without the machines they are for, and the record of what was.
 
     cases.py         inputs, launch grids and NumPy answers of every kernel, at a tiny size and at Flash's
+    plain.py         numbers, with Triton's language in plain NumPy         environment: any
     interpreter.py   numbers in Triton's interpreter                        environment: torch, triton
     nvidia.py        compiled ahead of time for sm_90a and sm_100a          environment: torch, triton
     ascend.py        numbers of Triton-Ascend's lowered code on this CPU, and its compilation for three chips

@@ -73,14 +73,22 @@ def _folder():
     return tempfile.TemporaryDirectory(prefix="planted-")
 
 
-def with_mistake(mistake):                 # -> function(kernel) -> the spoilt Triton function
-    """Import a copy of the kernel's file in which the mistake is planted. Refused where the text does not occur."""
+def with_mistake(mistake, load=None):      # -> function(kernel) -> the spoilt Triton function
+    """Import a copy of the kernel's file in which the mistake is planted, by `load(path)` where triton is not to do it.
+
+    Refused where the text does not occur.
+    """
     text = (KERNELS / f"{mistake.module}.py").read_text(encoding="utf-8")
     if mistake.right not in text:
         raise Refused(f"{mistake.what}: {mistake.right!r} does not occur in kernels/{mistake.module}.py. Plant it elsewhere.")
     path = Path(_folder().name, f"planted_{abs(hash(mistake))}.py")
     write_whole(path, text.replace(mistake.right, mistake.wrong))                       # stays: Triton reads it again
+    module = (load or _imported)(path)
+    return lambda kernel: getattr(module, kernel.split(".")[1])
+
+
+def _imported(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda kernel: getattr(module, kernel.split(".")[1])
+    return module

@@ -94,6 +94,11 @@ COURSE = tuple(Lesson(*row) for row in (
     ("17", "What does it cost?",
      ("compute the bill of an API and of a machine", "find the load from which a machine pays",
       "judge a claim about prices by its date and its arithmetic"), ("16",), 45, "easy", ("money",)),
+    ("18", "A kernel",
+     ("compute a softmax block by block, without ever holding the row",
+      "write a small Triton kernel with masks and clamped addresses",
+      "say what a NumPy reader of a kernel proves, what its compiler adds, and what neither tells"),
+     ("03", "06", "12"), 90, "hard", ("kernels", "attention")),
     ("21", "The bug museum",
      ("name twenty true defects of V4 in other projects, and the test that finds each",
       "repair a function by a test that knows the right number"), ("09",), 210, "hard", WHOLE),
@@ -112,11 +117,11 @@ WARM_UPS = frozenset((
     "training.losses.update_bias", "inference.speculate.remainder", "after.round_reads", "after.cache_per_token",
     "museum.one_base", "museum.yarn_in_windows", "museum.hidden_entries", "museum.no_relu", "museum.other_models_k",
     "museum.transposed", "museum.half_gate", "museum.unclamped", "museum.bytes_as_scales", "ladder.from_bits",
-    "cost.bill_of_days"))
+    "cost.bill_of_days", "kernel.block"))
 STRETCHES = frozenset((
     "chat.encode", "lessons.latent.mla_absorbed", "streams.read", "whole_model.one_block", "formats.decode_fp4",
     "training.muon.newton_schulz", "after.comes_out", "after.pooled_picks", "museum.lost_share", "museum.frozen_indexer",
-    "window.merge", "choosing.attend"))
+    "window.merge", "choosing.attend", "kernel.gather_mean"))
 
 
 def grade_of(name):                         # the name of an exercise -> its grade

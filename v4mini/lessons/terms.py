@@ -146,6 +146,10 @@ TERMS = tuple(Term(*row) for row in (
     ("roofline", "16", "the bound of a machine drawn over FLOPs a byte: a slope, then a flat top", ""),
     ("utilisation", "17", "the share of its hours in which a machine has work", ""),
 
+    ("grid", "18", "all the places for which a kernel is started; a program knows its own", ""),
+    ("pointer", "18", "the address of a number in memory", ""),
+    ("online softmax", "18", "a softmax in one pass over blocks, which rescales its sums when the largest score grows"),
+
     ("shard", "22", "one of the files that a checkpoint is cut into", ""),
     ("header", "22", "the table of contents at the beginning of a shard", ""),
     ("DSpark", "23", "three blocks that draft five tokens at once and say how sure they are", ""),
