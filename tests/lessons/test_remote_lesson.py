@@ -19,7 +19,7 @@ for source in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as text:
         exec(compile(source, "lesson 22", "exec"), space)
     told.append(text.getvalue())
-print(json.dumps({"told": told, "name": space["release"].name, "read": space["source"].meter.nbytes, "size": space["size"]}))
+print(json.dumps({"told": told, "name": space["release"].name, "read": space["source"].budget.nbytes, "size": space["size"]}))
 """
 
 
