@@ -13,7 +13,7 @@ def commands():                                         # the two of the front p
 
 def test_the_front_page_has_exactly_two_commands():
     assert commands() == ['python -m pip install -e ".[lab]" && v4mini tour',
-                          'python -m pip install -e ".[test]" && pytest --nbval']
+                          'python -m pip install -e ".[test]" && pytest --nbval -n 2 --dist loadfile']
 
 
 def test_ci_runs_the_readme_s_own_lines():
