@@ -31,6 +31,24 @@ def test_reset_brings_one_lesson_back_and_keeps_every_old_one(tmp_path):
     assert len(notebooks(folder=tmp_path)) == len(notebooks())              # backups are no lessons
 
 
+def test_a_backup_is_never_replaced_even_if_older_ones_are_gone(tmp_path):
+    lay_out(tmp_path)
+    for text in ("one", "two", "three"):
+        (tmp_path / "00_start_here.ipynb").write_text(text)
+        reset(tmp_path, "00")
+    backups = tmp_path / "backups"
+    (backups / "00_start_here.1.ipynb").unlink()
+    (tmp_path / "00_start_here.ipynb").write_text("four")
+    reset(tmp_path, "00")
+    assert sorted(path.read_text() for path in backups.iterdir()) == ["four", "three", "two"]
+
+
+def test_a_link_in_a_circle_is_no_place_to_work(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(Refused, match="cannot be made"):
+        lay_out(tmp_path / "circle")
+
+
 def test_no_lesson_or_several_are_not_reset(tmp_path):
     with pytest.raises(Refused, match="expected one lesson, got 10"):
         reset(tmp_path, "0")

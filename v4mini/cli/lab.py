@@ -34,7 +34,7 @@ def lab(work, to_reset, arguments):
     first, settings = FIRST, dict(os.environ)
     if work:
         first = _prepared(work, to_reset)
-        settings["V4MINI_PROGRESS"] = str(work.resolve() / "progress.jsonl")
+        settings["V4MINI_PROGRESS"] = os.path.join(os.path.realpath(work), "progress.jsonl")
     elif not os.access(course, os.W_OK):
         note(f"v4mini: lessons in {course} cannot be saved there; v4mini lab --work FOLDER works in a copy.")
     sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", first, *arguments], cwd=work or course, env=settings))

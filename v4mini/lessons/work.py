@@ -7,6 +7,8 @@
 Not here: starting JupyterLab (cli/lab.py), progress (solved.py).
 """
 
+import os
+from itertools import count
 from pathlib import Path
 
 from v4mini.lessons.places import notebook_folder, notebooks
@@ -16,7 +18,7 @@ from v4mini.writing import make_folder, put_in_place, write_whole
 
 def lay_out(folder):                        # -> [names copied now]
     """Copy those lessons into `folder` that are not there. Raises Refused for a folder inside the course's own checkout."""
-    folder, course = Path(folder).resolve(), notebook_folder().resolve().parent
+    folder, course = Path(os.path.realpath(folder)), notebook_folder().resolve().parent      # a link in a circle is refused below
     if folder == course or course in folder.parents:
         raise Refused(f"lab: expected a folder of your own, got {folder}, inside {course}. Choose one outside of it.")
     make_folder(folder)
@@ -34,8 +36,8 @@ def reset(folder, name):                    # "05" -> (name of the lesson, where
     mine, old = Path(folder, found[0].name), None
     if mine.exists():
         backups = Path(make_folder(Path(folder, "backups")))
-        number = 1 + sum(path.name.startswith(f"{mine.stem}.") for path in backups.iterdir())
-        old = backups / f"{mine.stem}.{number}.ipynb"
+        free = (backups / f"{mine.stem}.{number}.ipynb" for number in count(1))
+        old = next(path for path in free if not os.path.lexists(path))
         put_in_place(mine, old)
     write_whole(mine, found[0].read_bytes())
     return mine.name, old
