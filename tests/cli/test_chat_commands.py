@@ -16,6 +16,7 @@ from v4mini.cli import main
 from v4mini.cli.chat_commands import questions
 from v4mini.machine import resident_bytes
 from v4mini.numerics.matrix import Matrix
+from v4mini.shapes import Refused
 from v4mini.text.chat import encode_chat
 from v4mini.text.conversation_file import file_text, from_file
 from v4mini.text.dsml import write_calls
@@ -189,6 +190,18 @@ def chat(stdin, **more):
 def test_a_closed_stdin_is_an_empty_one():
     result = chat(None, preexec_fn=lambda: os.close(0))
     assert result.returncode == 0 and result.stdout == b"" and b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.json", "none/x.json", ".", "\0"])
+@pytest.mark.parametrize("command", ["/save", "/load"])
+def test_a_name_that_is_no_place_is_one_sentence(name, command):
+    from types import SimpleNamespace
+
+    from v4mini.cli.chat_commands import Commands
+
+    talk = SimpleNamespace(messages=[], settings={"thinking": False, "effort": None, "drop_thinking": True})
+    with pytest.raises(Refused, match="cannot be written|no file|cannot read|regular file"):
+        getattr(Commands(talk), command[1:])(name)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])

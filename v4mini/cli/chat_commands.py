@@ -1,6 +1,7 @@
 """What can be typed in a chat besides messages, and how messages come in. Not here: answering (chat.py), the file (text/)."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -161,4 +162,4 @@ def fault_text(error):                                  # -> a line
 def _expect_name(command, name):
     if not name:
         raise Refused(f"{command}: expected the name of a file, got none. Write {command} talk.json.")
-    return Path(name).expanduser()
+    return Path(os.path.expanduser(name))             # pathlib's raises where there is no such user
