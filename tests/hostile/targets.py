@@ -228,7 +228,9 @@ def table():                            # -> {(command, target): what happened}
 REASONS = {"did not write": "not ours", "got 'model": "not ours", "another checkpoint": "not ours", "got a device": "a device",
            "got a pipe": "a pipe", "got a folder": "a folder", "is a directory": "a folder", "is a file": "no folder",
            "got a file": "no folder", "is there": "it is there", "no more room": "no room", "File too large": "no room",
-           "Permission denied": "no right"}
+           "Permission denied": "no right",
+           "no right to write": "no right", "which is a pipe": "a pipe", "which is a device": "a device",
+           "which is a folder": "a folder"}
 
 
 def short(words):                       # a refusal by its reason
