@@ -99,6 +99,10 @@ COURSE = tuple(Lesson(*row) for row in (
       "write a small Triton kernel with masks and clamped addresses",
       "say what a NumPy reader of a kernel proves, what its compiler adds, and what neither tells"),
      ("03", "06", "12"), 90, "hard", ("kernels", "attention")),
+    ("20", "Many machines",
+     ("send rows to the processes that hold their experts, and add the answers up to the last bit",
+      "count the bytes on the wire, and say when they hide behind the arithmetic",
+      "find the rank that died among those that complain"), ("07", "12", "14"), 75, "medium", ("experts",)),
     ("21", "The bug museum",
      ("name twenty true defects of V4 in other projects, and the test that finds each",
       "repair a function by a test that knows the right number"), ("09",), 210, "hard", WHOLE),
@@ -117,7 +121,8 @@ WARM_UPS = frozenset((
     "training.losses.update_bias", "inference.speculate.remainder", "after.round_reads", "after.cache_per_token",
     "museum.one_base", "museum.yarn_in_windows", "museum.hidden_entries", "museum.no_relu", "museum.other_models_k",
     "museum.transposed", "museum.half_gate", "museum.unclamped", "museum.bytes_as_scales", "ladder.from_bits",
-    "cost.bill_of_days", "kernel.block"))
+    "cost.bill_of_days", "kernel.block",
+    "ranks.rows_for"))
 STRETCHES = frozenset((
     "chat.encode", "lessons.latent.mla_absorbed", "streams.read", "whole_model.one_block", "formats.decode_fp4",
     "training.muon.newton_schulz", "after.comes_out", "after.pooled_picks", "museum.lost_share", "museum.frozen_indexer",

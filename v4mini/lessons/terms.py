@@ -150,6 +150,11 @@ TERMS = tuple(Term(*row) for row in (
     ("pointer", "18", "the address of a number in memory", ""),
     ("online softmax", "18", "a softmax in one pass over blocks, which rescales its sums when the largest score grows"),
 
+    ("rank", "20", "one of the processes that share a model, and its number", ""),
+    ("dispatch", "20", "to send each row to the process that holds its expert", ""),
+    ("combine", "20", "to bring the answers back and add them up", ""),
+    ("all-to-all", "20", "an exchange in which each process has something for each other"),
+
     ("shard", "22", "one of the files that a checkpoint is cut into", ""),
     ("header", "22", "the table of contents at the beginning of a shard", ""),
     ("DSpark", "23", "three blocks that draft five tokens at once and say how sure they are", ""),
