@@ -13,7 +13,7 @@ from v4mini.lessons.registry import all_exercises, find
 from v4mini.lessons.verdict import judge
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "notebooks/TEACHING.md").read_text(encoding="utf-8")
 LANES = re.findall(r"## (Lane \d): [^\n]*\n\n[^\n]*Lessons ([\d, ]+)\.\n\n(.*?)\n\n", PAGE, re.S)
 MISTAKES = re.findall(r"^\| `([\w.]+)` \| [^|]* \| `(\w+)` \| (.*) \|$", PAGE, re.M)
 
