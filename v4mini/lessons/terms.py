@@ -150,6 +150,10 @@ TERMS = tuple(Term(*row) for row in (
     ("pointer", "18", "the address of a number in memory", ""),
     ("online softmax", "18", "a softmax in one pass over blocks, which rescales its sums when the largest score grows"),
 
+    ("cube unit", "19", "the part of an Ascend core that multiplies small matrices"),
+    ("vector unit", "19", "the part of an Ascend core that does all else, row by row", ""),
+    ("unified buffer", "19", "the vector unit's own memory: 192 KB on a 910B"),
+
     ("rank", "20", "one of the processes that share a model, and its number", ""),
     ("dispatch", "20", "to send each row to the process that holds its expert", ""),
     ("combine", "20", "to bring the answers back and add them up", ""),
