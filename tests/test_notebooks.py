@@ -258,9 +258,9 @@ def test_the_course_stays_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS) <= COURSE_BYTES
 
 
-def test_nothing_but_notebooks_lies_beside_them():
+def test_nothing_but_notebooks_and_the_teachers_page_lies_there():
     kept = {path.name for path in (ROOT / "notebooks").iterdir() if not path.name.startswith((".", "__"))}
-    assert kept == {path.name for path in NOTEBOOKS} | {"conftest.py", "sanitize.cfg"}
+    assert kept == {path.name for path in NOTEBOOKS} | {"conftest.py", "sanitize.cfg", "TEACHING.md"}
 
 
 def _public_names():                            # -> {function or class: file that defines it}

@@ -146,17 +146,12 @@ TERMS = tuple(Term(*row) for row in (
     ("roofline", "16", "the bound of a machine drawn over FLOPs a byte: a slope, then a flat top", ""),
     ("utilisation", "17", "the share of its hours in which a machine has work", ""),
 
-    ("grid", "18", "all the places for which a kernel is started; a program knows its own", ""),
-    ("pointer", "18", "the address of a number in memory", ""),
-    ("online softmax", "18", "a softmax in one pass over blocks, which rescales its sums when the largest score grows"),
+    ("online softmax", "18", "a softmax in one pass over blocks, whose sums are rescaled on the way"),
 
-    ("cube unit", "19", "the part of an Ascend core that multiplies small matrices"),
-    ("vector unit", "19", "the part of an Ascend core that does all else, row by row", ""),
     ("unified buffer", "19", "the vector unit's own memory: 192 KB on a 910B"),
 
     ("rank", "20", "one of the processes that share a model, and its number", ""),
-    ("dispatch", "20", "to send each row to the process that holds its expert", ""),
-    ("combine", "20", "to bring the answers back and add them up", ""),
+    ("dispatch", "20", "to send rows to the processes that hold their experts; combine brings the answers back", ""),
     ("all-to-all", "20", "an exchange in which each process has something for each other"),
 
     ("shard", "22", "one of the files that a checkpoint is cut into", ""),
