@@ -136,7 +136,8 @@ def test_a_release_brings_its_own_instructions(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_in_a_terminal_thoughts_are_dim_and_ctrl_c_leaves_the_conversation_alive():
     outer, inner = os.openpty()
-    code = ("import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"         # its own terminal: Ctrl-C there reaches it
+    code = ("import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"    # its own terminal: Ctrl-C gets there
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"                 # a shell's background job ignores it
             "from v4mini.cli import main; main(['chat', '--backend', 'numpy', '--think', '-n', '100000', "
             "'--temperature', '0'])")                                               # so it says '*, *, *' without an end
     process = subprocess.Popen([sys.executable, "-c", code], stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
