@@ -33,16 +33,13 @@ def card(path, measure, lengths, crowded, untrained, questions, beside, threads,
     from v4mini.training.card import NAME, card_text, quoted, read_card, write_card
     from v4mini.writing import expect_writable
 
+    haystacks = [{"tokens": n, "times": times} for n, times in _haystacks("--lengths", lengths)]
+    haystacks += [{"tokens": n, "times": times, "others": n // 1000} for n, times in _haystacks("--crowded", crowded)]
+    haystacks += [{"tokens": n, "times": times, "random": True} for n, times in _haystacks("--untrained", untrained)]
     if measure or beside:
         expect_writable(path / NAME)
     others = [quoted(read_card(other)) for other in beside]
-    if measure:
-        haystacks = [{"tokens": n, "times": times} for n, times in _haystacks("--lengths", lengths)]
-        haystacks += [{"tokens": n, "times": times, "others": n // 1000} for n, times in _haystacks("--crowded", crowded)]
-        haystacks += [{"tokens": n, "times": times, "random": True} for n, times in _haystacks("--untrained", untrained)]
-        found = _measured(path, haystacks, questions, backend)
-    else:
-        found = read_card(path)
+    found = _measured(path, haystacks, questions, backend) if measure else read_card(path)
     if others:
         found["beside"] = others
     if measure or others:

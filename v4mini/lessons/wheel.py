@@ -7,7 +7,7 @@ import os
 
 from setuptools.command.build_py import build_py
 
-COURSE = ("data", (".json", ".jsonl", ".md", ".safetensors", ".npz", ".npy")), ("notebooks", (".ipynb", ".cfg"))
+COURSE = ("data", (".json", ".jsonl", ".md", ".safetensors", ".npz", ".npy")), ("notebooks", (".ipynb", ".cfg", ".md"))
 
 
 class WithCourse(build_py):
