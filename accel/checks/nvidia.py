@@ -23,7 +23,8 @@ from v4mini.writing import write_whole
 
 ARCH = {"sm_90a": 90, "sm_100a": 100}
 SHARED = 227 * 1024                                     # bytes one block may have; both chips
-MMA = {"sm_90a": r"wgmma\.mma_async", "sm_100a": r"tcgen05\.mma"}               # what only tensor cores execute
+MMA = {"sm_90a": r"wgmma\.mma_async", "sm_100a": r"tcgen05\.mma\S*kind::f16"}   # tensor cores on 16 bits; on sm_100a factors
+                                                        # that were widened from bfloat16 meet as tf32, which is slower
 HAS_PRODUCT = {"sparse_attention", "index_scores", "grouped_matmul", "grouped_swiglu"}
 TYPES = {"float32": "*fp32", "bfloat16": "*bf16", "int32": "*i32", "int8": "*i8"}
 
