@@ -8,9 +8,10 @@ Not here: launches (launch.py), plain formulas (reference.py).
 
 import torch
 
+from accel import weights as torch_weights
 from accel.launch import Launcher
 from accel.reference import TorchBackend
-from accel.weights import ExpertPool, check_width, pooled
+from accel.weights import ExpertPool, can_stack, check_width
 from v4mini.numerics.matrix import TILE
 
 KERNELS = {"linear": "experts.grouped_matmul", "grouped_linear": "experts.grouped_matmul", "experts": "experts.grouped_swiglu",
@@ -33,7 +34,9 @@ class DeviceBackend(TorchBackend):
         return {**super().describe(), **{name: f"{self.name}: {kernel}" for name, kernel in KERNELS.items()}}
 
     def place(self, weights):
-        return super().place(pooled(weights, self.device))
+        def pool(experts):
+            return ExpertPool(experts, self.device) if can_stack(experts) else None
+        return torch_weights.place(weights, self.device, pool)
 
     # ---- products with weights ----
 

@@ -12,7 +12,8 @@ plays the device, so that all this can be tried without one.
 Not here: the engines (reference.py, device.py), what fits on which machine (`v4mini plan`).
 """
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from v4mini.numerics.matrix import Matrix
 from v4mini.planning.memory import cache_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
-from v4mini.weights.tree import MoE
+from v4mini.weights.tree import mapped, named
 
 POLICY = "aged"                 # who leaves the device: eviction.py
 
@@ -86,13 +87,13 @@ def place(path, memory, host, backend="torch", simulate=None, config=None, chunk
 
 def plan_device(config, weights, limit, chunk):         # -> DevicePlan
     """What of a tree of weights stays on the device, and how many experts find room beside it. Refused if it is not one."""
-    dense, experts = 0, []
-    for leaf in leaves(weights):
-        if isinstance(leaf, tuple):
-            experts += [sum(getattr(expert, name).nbytes for name in ("w1", "w2", "w3")) for expert in leaf]
-        elif getattr(leaf, "name", "") != EMBED:
-            dense += 8 * leaf.size if _is_table(leaf) else leaf.nbytes      # int64 there
-    plan = DevicePlan(limit, dense, scratch_bytes(config, chunk), cache_bytes(config, TEXT), max(experts), len(experts))
+    dense, experts = 0, Counter()
+    for name, leaf in named(weights, config):
+        if ".experts." in name:
+            experts[name.rsplit(".", 2)[0]] += leaf.nbytes                              # layers.3.ffn.experts.7
+        elif name != f"{EMBED}.weight":
+            dense += 8 * leaf.size if _is_table(leaf) else leaf.nbytes                  # int64 there
+    plan = DevicePlan(limit, dense, scratch_bytes(config, chunk), cache_bytes(config, TEXT), max(experts.values()), len(experts))
     if plan.slots < 1:
         least = plan.dense + plan.scratch + plan.cache + plan.expert
         raise Refused(f"memory: expected at least {least:,} bytes on the device ({plan.dense:,} for weights that every token "
@@ -105,36 +106,15 @@ def _is_table(leaf):
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind != "f"
 
 
-def leaves(tree):                                       # yields every Matrix and array; a layer's experts as one tuple
-    """Of any part of a tree of weights."""
-    if isinstance(tree, MoE):
-        yield tree.experts
-        for name in ("gate", "shared_experts"):
-            yield from leaves(getattr(tree, name))
-    elif isinstance(tree, Matrix | np.ndarray):
-        yield tree
-    elif isinstance(tree, tuple):
-        for item in tree:
-            yield from leaves(item)
-    elif is_dataclass(tree):
-        for field in fields(tree):
-            yield from leaves(getattr(tree, field.name))
-
-
 def on_device(tree, slots):                             # a tree of streamed weights -> what an engine of torch places
     """Experts become slots, the embedding rows that are asked for; every other matrix is read now, once."""
-    if isinstance(tree, MoE):
-        gate, shared = (on_device(part, slots) for part in (tree.gate, tree.shared_experts))
-        return MoE(gate, PlacedExperts(tree.experts, slots), shared)
-    if isinstance(tree, Matrix):
-        if tree.name == EMBED:
-            return RowsOnDemand(tree, slots.device)
-        return Matrix(np.array(tree.codes), np.array(tree.scale) if tree.is_quantised else None, name=tree.name)
-    if isinstance(tree, tuple):
-        return tuple(on_device(item, slots) for item in tree)
-    if is_dataclass(tree):
-        return replace(tree, **{field.name: on_device(getattr(tree, field.name), slots) for field in fields(tree)})
-    return tree
+    def change(leaf):
+        if not isinstance(leaf, Matrix):
+            return leaf
+        if leaf.name == EMBED:
+            return RowsOnDemand(leaf, slots.device)
+        return Matrix(np.array(leaf.codes), np.array(leaf.scale) if leaf.is_quantised else None, name=leaf.name)
+    return mapped(tree, change, lambda experts: PlacedExperts(experts, slots))
 
 
 class DeviceSlots:
@@ -149,13 +129,11 @@ class DeviceSlots:
         """Copied if it is not there. It is whole until another takes its slot."""
         self.uses += 1
         if key not in self._held:
-            _, victim = self.cache.space_for(key, forced=True)
+            victim = self.cache.admit(key)
             if victim is not None:
                 self._free.append(self._held.pop(victim)[0])
-                self.cache.remove(victim)
             slot = self._free.pop()
             self._held[key] = slot, self._copied(expert, self._room(slot, expert))
-            self.cache.insert(key)
         self.cache.use(key)
         return self._held[key][1]
 

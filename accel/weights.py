@@ -4,7 +4,7 @@ Not here: what an engine does with them (reference.py), kernels that read them p
 """
 
 import warnings
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from accel.minifloat import decode_fp4, decode_fp8, scales, spread, unpack
 from v4mini.numerics.matrix import BLOCK, TILE, Matrix
 from v4mini.shapes import Refused
-from v4mini.weights.tree import Expert, mapped
+from v4mini.weights.tree import mapped
 
 AS_BITS = {np.dtype(ml_dtypes.bfloat16): np.int16, np.dtype(ml_dtypes.float8_e4m3fn): np.uint8,
            np.dtype(ml_dtypes.float8_e8m0fnu): np.uint8}        # NumPy's names for them mean nothing to torch
@@ -88,14 +88,17 @@ class TorchMatrix:
         return decode_fp8(codes) * spread(scales(self.scale[tile]), TILE, width)
 
 
-def place(weights, device):                             # Weights -> Weights
-    """Every matrix as a TorchMatrix, every vector and table as a tensor. What is placed already stays as it is."""
+def place(weights, device, experts=None):               # Weights -> Weights
+    """Every matrix as a TorchMatrix, every vector and table as a tensor. What is placed already stays as it is.
+
+    experts: as in v4mini.weights.tree.mapped.
+    """
     def change(item):
         if isinstance(item, Matrix):
             return TorchMatrix(item, device)
         tensor = send(item, device)
         return tensor if tensor.is_floating_point() else tensor.long()
-    return mapped(weights, change)
+    return mapped(weights, change, experts)
 
 
 class ExpertPool:
@@ -129,20 +132,9 @@ class Stack:
         self.matrices = [TorchMatrix(matrix, device, room=(self.codes[i], self.scale[i])) for i, matrix in enumerate(matrices)]
 
 
-def pooled(tree, device):                               # any part of a tree of weights -> the same, its experts as ExpertPools
-    """Experts whose matrices are all FP4, or all FP8, become an ExpertPool. Others stay as they are, and so does the rest."""
-    if isinstance(tree, tuple):
-        return ExpertPool(tree, device) if can_stack(tree) else tuple(pooled(item, device) for item in tree)
-    if is_dataclass(tree) and not isinstance(tree, Matrix):
-        return replace(tree, **{field.name: pooled(getattr(tree, field.name), device) for field in fields(tree)})
-    return tree
-
-
-def can_stack(items):                                   # tuple -> bool
-    """Are these a layer's experts, on the host still, all of one quantised format?"""
-    if not all(isinstance(item, Expert) for item in items):
-        return False
-    matrices = [getattr(expert, name) for expert in items for name in ("w1", "w2", "w3")]
+def can_stack(experts):                                 # tuple of Expert -> bool
+    """Are their matrices on the host still, and all of one quantised format?"""
+    matrices = [getattr(expert, name) for expert in experts for name in ("w1", "w2", "w3")]
     return all(isinstance(matrix, Matrix) for matrix in matrices) and {m.format for m in matrices} in ({"fp4"}, {"fp8"})
 
 

@@ -8,7 +8,6 @@ to the nearest, ties to even.
 Not here: compilers, speed, many programs at a time (a race between programs is not seen).
 """
 
-import importlib.util
 import linecache
 import sys
 from functools import cache
@@ -19,6 +18,7 @@ import numpy as np
 
 from accel.checks import cases
 from accel.checks.finding import too_large
+from accel.checks.planted import imported
 from accel.checks.source import KERNELS
 from v4mini.shapes import Refused
 
@@ -157,19 +157,16 @@ triton.jit, triton.language = Kernel, tl
 
 def load(path):                                         # a file of kernels -> its module, private to whoever asked
     """Run the file with this language in triton's place; sys.modules is afterwards as it was before."""
-    spec = importlib.util.spec_from_file_location(f"plain_{Path(path).stem}", path)
-    module = importlib.util.module_from_spec(spec)
     names = {"triton": triton, "triton.language": tl}
     before = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
     try:
-        spec.loader.exec_module(module)
+        return imported(Path(path))
     finally:
         for name, old in before.items():
             sys.modules.pop(name)
             if old is not None:
                 sys.modules[name] = old
-    return module
 
 
 kernels_of = cache(lambda module: load(KERNELS / f"{module}.py"))      # "attention" -> all that its file defines

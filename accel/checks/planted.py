@@ -83,11 +83,12 @@ def with_mistake(mistake, load=None):      # -> function(kernel) -> the spoilt T
         raise Refused(f"{mistake.what}: {mistake.right!r} does not occur in kernels/{mistake.module}.py. Plant it elsewhere.")
     path = Path(_folder().name, f"planted_{abs(hash(mistake))}.py")
     write_whole(path, text.replace(mistake.right, mistake.wrong))                       # stays: Triton reads it again
-    module = (load or _imported)(path)
+    module = (load or imported)(path)
     return lambda kernel: getattr(module, kernel.split(".")[1])
 
 
-def _imported(path):
+def imported(path):                                     # -> its module, private to whoever asked
+    """Run a file that lies anywhere; sys.modules does not know it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

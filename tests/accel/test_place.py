@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flash_like import FLASH_LIKE
 
 torch = pytest.importorskip("torch")
 
-from accel.place import leaves, place, plan_device  # noqa: E402
-from v4mini.config import Config  # noqa: E402
+from accel.place import place, plan_device  # noqa: E402
 from v4mini.inference.generate import generate  # noqa: E402
 from v4mini.inference.load import load  # noqa: E402
 from v4mini.inference.routing_trace import recorded  # noqa: E402
@@ -19,11 +19,9 @@ from v4mini.inference.streaming.replay import replay  # noqa: E402
 from v4mini.numerics.matrix import Matrix  # noqa: E402
 from v4mini.shapes import Refused  # noqa: E402
 from v4mini.weights.synth import synth  # noqa: E402
+from v4mini.weights.tree import named  # noqa: E402
 
 BUNDLED = Path(__file__).parents[2] / "data" / "mini"
-FLASH_LIKE = Config.flash().replace(n_layers=5, dim=256, moe_inter_dim=128, n_heads=8, head_dim=96, rope_head_dim=32,
-                                    q_lora_rank=128, o_groups=4, o_lora_rank=64, n_routed_experts=16, index_n_heads=4,
-                                    index_head_dim=32, index_topk=8, vocab_size=500)
 IDS = (np.arange(24) * 37 + 5) % 500
 HOST = 8 << 30
 
@@ -68,7 +66,7 @@ def test_what_stays_on_the_device_is_what_was_planned(folder, whole):
         placed = sum(leaf.nbytes for leaf in tensors_of(model.weights, rest))
         assert placed == model.device_plan.dense
         assert sum(model.device_plan.describe().values()) <= model.device_plan.limit
-    assert not [leaf for leaf in leaves(model.weights) if isinstance(leaf, Matrix)]
+        assert not [leaf for _, leaf in named(model.weights, model.config) if isinstance(leaf, Matrix)]
 
 
 def tensors_of(tree, rest):

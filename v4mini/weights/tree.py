@@ -140,17 +140,19 @@ class Weights:
     dspark: DSpark | None = None
 
 
-def mapped(tree, change):                               # Weights or any noun, function -> the same noun
+def mapped(tree, change, experts=None):                 # Weights or any noun, function -> the same noun
     """The same nouns with every matrix, vector and table changed: change(Matrix or array) gives what takes its place.
 
-    What is neither (what an engine has placed already) stays as it is.
+    What is neither (what an engine has placed already) stays as it is. experts(a layer's tuple of Expert) gives what takes the
+    place of all of them, or None: each for itself.
     """
     if isinstance(tree, Matrix | np.ndarray):
         return change(tree)
     if isinstance(tree, tuple):
-        return tuple(mapped(item, change) for item in tree)
+        together = experts(tree) if experts and tree and isinstance(tree[0], Expert) else None
+        return tuple(mapped(item, change, experts) for item in tree) if together is None else together
     if is_dataclass(tree):
-        return replace(tree, **{field.name: mapped(getattr(tree, field.name), change) for field in fields(tree)})
+        return replace(tree, **{field.name: mapped(getattr(tree, field.name), change, experts) for field in fields(tree)})
     return tree
 
 

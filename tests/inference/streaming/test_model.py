@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
+from flash_like import FLASH_LIKE
 
 from v4mini.backend import Backend
 from v4mini.config import Config
@@ -29,10 +30,6 @@ from v4mini.weights.store import write_store
 from v4mini.weights.synth import synth
 
 BUNDLED = Path(__file__).parents[3] / "data" / "mini"
-# Flash's layers and formats at a hundredth of its width, with experts enough to crowd each other out
-FLASH_LIKE = Config.flash().replace(n_layers=5, dim=256, moe_inter_dim=128, n_heads=8, head_dim=96, rope_head_dim=32,
-                                    q_lora_rank=128, o_groups=4, o_lora_rank=64, n_routed_experts=16, index_n_heads=4,
-                                    index_head_dim=32, index_topk=8, vocab_size=500)
 IDS = (np.arange(40) * 37 + 5) % 500
 
 

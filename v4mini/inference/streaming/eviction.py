@@ -80,6 +80,14 @@ class ExpertCache:
         self._clock += 1
         self._set(key, self._rank_of_coming(key))
 
+    def admit(self, key):                               # -> the key that had to go, or None
+        """`key` is needed now and not there: it comes, whoever has to go."""
+        _, victim = self.space_for(key, forced=True)
+        if victim is not None:
+            self.remove(victim)
+        self.insert(key)
+        return victim
+
     def remove(self, key):
         """`key` goes."""
         del self._rank[key]

@@ -64,10 +64,7 @@ def replay(steps, capacity, policy="lru"):              # [Step] -> Replayed
             asked[call] += 1
             if key not in cache:
                 loads[call] += 1
-                _, victim = cache.space_for(key, forced=True)
-                if victim is not None:
-                    cache.remove(victim)
-                cache.insert(key)
+                cache.admit(key)
             cache.use(key)
     return Replayed(policy, capacity, sum(asked), sum(loads), tuple(loads), tuple(asked))
 
