@@ -148,6 +148,34 @@ def _changes_files(call):
         or (on == "nbformat" and name == "write") or (on == "shutil" and name != "disk_usage")
 
 
+OF_THE_HOST = {                                         # what NumPy is asked for there, and of what
+    "v4mini/model.py": {"asarray", "concatenate", "cumsum", "int64"},                   # token ids that a caller gave
+    "v4mini/layers/sequences.py": {"arange", "concatenate", "ndarray"},                 # positions
+    "v4mini/layers/dspark.py": {"arange", "cumsum", "hstack"},                          # which rows a token reads
+    "v4mini/layers/finite.py": {"argwhere", "errstate", "isfinite", "unique"},          # of what Backend.host gave
+}
+
+
+def test_layers_and_model_call_numpy_for_integers_of_the_host_alone(module):
+    """An engine's arrays may be no NumPy arrays. What such a call would do to them tests/layers/test_closed.py finds out."""
+    path, tree = module
+    if room_of(path) in ("layers", "model"):
+        allowed = OF_THE_HOST.get(path.relative_to(ROOT).as_posix(), set())
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "np"}
+        assert used == allowed, f"{path}: expected numpy's {sorted(allowed)}, got {sorted(used)}"
+        for node in ast.walk(tree):
+            others = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numpy") \
+                or isinstance(node, ast.Import) and any(n.name.startswith("numpy") and n.asname != "np" for n in node.names)
+            assert not others, f"{path}:{node.lineno}: NumPy by another name than np"
+
+
+def test_private_names_stay_in_their_module(module):
+    path, tree = module
+    private = [f"{node.lineno}: {alias.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+               for alias in node.names if alias.name.startswith("_") and not alias.name.startswith("__")]
+    assert not private, f"{path}: imports {private} of another module; give it a public name, or move it"
+
+
 def test_no_star_imports_and_no_path_tricks(module):
     path, tree = module
     for node in ast.walk(tree):

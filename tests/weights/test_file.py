@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from v4mini.shapes import Refused
-from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, open_file, read_header, write_file
+from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, open_file, parse_header, read_header, write_file
 
 
 def raw_file(path, header, data=b"", length=None):
@@ -338,3 +338,17 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path):
         writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
     assert writer.returncode == -signal.SIGKILL and not (tmp_path / "f").exists()
+
+
+TWO_NUMBERS = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+
+
+@pytest.mark.parametrize("raw, size, words", [
+    (b"version https://git-lfs.github.com/spec/v1", 200, "Git LFS pointer"), (b"<!DOCTYPE html><html>", 9000, "web page"),
+    (b"", 0, "at least 8 bytes"), (struct.pack("<Q", 1 << 60) + b"{", 1 << 20, "header of at most"),
+    (struct.pack("<Q", len(TWO_NUMBERS)) + TWO_NUMBERS, 8 + len(TWO_NUMBERS) + 9, "end where the file ends"),
+    (struct.pack("<Q", len(TWO_NUMBERS)) + TWO_NUMBERS, 8 + len(TWO_NUMBERS) + 7, "fetch the whole file"),
+    (struct.pack("<Q", 4) + b"{{{{", 100, "expected JSON"), (struct.pack("<Q", 40) + b"{}", 48, "JSON object after")])
+def test_bytes_that_are_no_header(raw, size, words):
+    with pytest.raises(Refused, match=words):
+        parse_header(raw, size, "x")

@@ -122,19 +122,26 @@ def _identity(file):
 
 
 def _read_header(file, path):
-    size = os.fstat(file.fileno()).st_size
-    head = file.read(64)
-    length = int.from_bytes(head[:8], "little")
-    if size < 8 or 8 + length > size or length > MAX_HEADER_BYTES or head[8:9] != b"{":
-        raise Refused(f"{path}: {_not_a_header(head, size, length)}")
-    file.seek(8)
-    raw = file.read(length)
-    listed = parse_json(raw, f"{path}: the header")
+    length = int.from_bytes(file.read(8), "little")
+    file.seek(0)
+    raw = file.read(8 + length if length <= MAX_HEADER_BYTES else 64)
+    return parse_header(raw, os.fstat(file.fileno()).st_size, path)
+
+
+def parse_header(raw, size, what):      # -> {name: TensorEntry}, {str: str}
+    """The tensors and metadata of a file of `size` bytes, from its first bytes alone: `raw` ends where the header does.
+
+    Refused, beginning with `what`, if anything does not add up.
+    """
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) != 8 + length or not 8 + length <= size or length > MAX_HEADER_BYTES or raw[8:9] != b"{":
+        raise Refused(f"{what}: {_not_a_header(raw[:64], size, length)}")
+    listed = parse_json(raw[8:], f"{what}: the header")
     metadata = listed.pop("__metadata__", {})
     if not _is_text_to_text(metadata):
-        raise damaged(path, "__metadata__ to map text to text", brief(metadata))
-    entries = {name: _entry(path, name, fields, 8 + length, size) for name, fields in listed.items()}
-    _check_no_gaps(path, entries.values(), 8 + length, size)
+        raise damaged(what, "__metadata__ to map text to text", brief(metadata))
+    entries = {name: _entry(what, name, fields, 8 + length, size) for name, fields in listed.items()}
+    _check_no_gaps(what, entries.values(), 8 + length, size)
     return entries, metadata
 
 

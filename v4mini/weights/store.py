@@ -149,7 +149,7 @@ def _open_single(path, file_path):
 
 
 def _open_sharded(folder, found):
-    weight_map, metadata = _read_index(folder / INDEX)
+    weight_map, metadata = read_index(folder / INDEX)
     shards = sorted(set(weight_map.values()))
     if SINGLE in found and SINGLE not in shards:
         raise Refused(f"{folder}: expected one checkpoint, got two, {SINGLE} and {INDEX}; name the one file, or remove one.")
@@ -175,7 +175,8 @@ def _open_shards(folder, shards):       # -> {shard: TensorFile}; what all heade
     return files
 
 
-def _read_index(path):      # -> {tensor: shard}, metadata
+def read_index(path):       # -> {tensor: shard}, metadata
+    """What an index file says of a checkpoint in several files. Refused if a shard would lie outside its folder."""
     index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index", MAX_TENSORS)
     weight_map, metadata = index.get("weight_map"), index.get("metadata") or {}
     if not isinstance(metadata, dict):

@@ -1,7 +1,6 @@
 """A release read from afar says what the same files say from nearby."""
 
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from v4mini.inspection import inspect_checkpoint, inspect_release
 from v4mini.shapes import Refused
 from v4mini.weights.file import write_file
 from v4mini.weights.remote.hub import Patience
-from v4mini.weights.remote.release import open_release, parse_header
+from v4mini.weights.remote.release import open_release
 from v4mini.weights.store import INDEX, open_store
 
 QUICK = Patience(seconds=5, tries=3, first_wait=0.001)
@@ -148,17 +147,3 @@ def test_a_folder_without_a_checkpoint(tmp_path):
     write_file(tmp_path / "model.safetensors", [("a", "F32", (1,), lambda: [np.ones(1, np.float32)])])
     with pytest.raises(Refused, match="expected a file config.json, got none"):
         _ = open_release(tmp_path).config
-
-
-HEADER = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-
-
-@pytest.mark.parametrize("raw, size, words", [
-    (b"version https://git-lfs.github.com/spec/v1", 200, "Git LFS pointer"), (b"<!DOCTYPE html><html>", 9000, "web page"),
-    (b"", 0, "at least 8 bytes"), (struct.pack("<Q", 1 << 60) + b"{", 1 << 20, "header of at most"),
-    (struct.pack("<Q", len(HEADER)) + HEADER, 8 + len(HEADER) + 9, "end where the file ends"),
-    (struct.pack("<Q", len(HEADER)) + HEADER, 8 + len(HEADER) + 7, "fetch the whole file"),
-    (struct.pack("<Q", 4) + b"{{{{", 100, "expected JSON"), (struct.pack("<Q", 40) + b"{}", 48, "JSON object after")])
-def test_bytes_that_are_no_header(raw, size, words):
-    with pytest.raises(Refused, match=words):
-        parse_header(raw, size, "x")

@@ -10,12 +10,12 @@ import numpy as np
 
 from v4mini.config import Config
 from v4mini.shapes import Refused
-from v4mini.untrusted import brief, parse_json
-from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, _check_no_gaps, _entry, _not_a_header
+from v4mini.untrusted import brief
+from v4mini.weights.file import DTYPES, MAX_HEADER_BYTES, parse_header
 from v4mini.weights.remote.budget import LIMIT
 from v4mini.weights.remote.folder import Folder
 from v4mini.weights.remote.parts import choose
-from v4mini.weights.store import INDEX, _read_index
+from v4mini.weights.store import INDEX, read_index
 from v4mini.writing import make_folder, write_whole
 
 AT_ONCE = 8                             # headers asked for at the same time
@@ -82,10 +82,10 @@ class Release:
             kept = self.source.cache and self.source.cache / f"{shard}.header"
             with contextlib.suppress(Refused, OSError):         # kept bytes that are damaged are read again
                 if kept:
-                    self._headers[shard] = parse_header(kept.read_bytes(), size, what)
+                    self._headers[shard] = parse_header(kept.read_bytes(), size, what)[0]
                     return self._headers[shard]
             raw = self.header_bytes(shard)
-            self._headers[shard] = parse_header(raw, size, what)
+            self._headers[shard] = parse_header(raw, size, what)[0]
             if kept:
                 make_folder(kept.parent)
                 write_whole(kept, raw)
@@ -129,7 +129,7 @@ class Release:
 
     def _index(self):                   # -> {name: shard}, metadata
         if INDEX in self.source.files:
-            return _read_index(self.source.path(INDEX))
+            return read_index(self.source.path(INDEX))
         single = [name for name in self.source.files if name.endswith(".safetensors")]
         if len(single) != 1:
             raise Refused(f"{self.name}: expected {INDEX} or one .safetensors file, got {len(single)} files. Is it a checkpoint?")
@@ -138,15 +138,3 @@ class Release:
     def _guess(self, shard):            # -> bytes: enough for most headers, so that one request will do
         names = [len(name) for name, place in self._shard_of.items() if place == shard]
         return 8 + sum(names) + ENTRY_BYTES * len(names) + 64 if names else FIRST_GUESS
-
-
-def parse_header(raw, size, what):      # -> {name: TensorEntry}
-    """The tensors of a file of `size` bytes from its first bytes alone, held to all that weights/file.py demands of a file."""
-    length = int.from_bytes(raw[:8], "little")
-    if len(raw) != 8 + length or 8 + length > size or raw[8:9] != b"{":
-        raise Refused(f"{what}: {_not_a_header(raw[:64], size, length)}")
-    listed = parse_json(raw[8:], f"{what}: the header")
-    listed.pop("__metadata__", None)
-    entries = {name: _entry(what, name, fields, 8 + length, size) for name, fields in listed.items()}
-    _check_no_gaps(what, entries.values(), 8 + length, size)
-    return entries
