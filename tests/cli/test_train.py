@@ -1,5 +1,6 @@
 """v4mini train and v4mini card, as a user meets them."""
 
+import functools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 import v4mini as v4
 from v4mini import Config
 from v4mini.cli import main
-from v4mini.training import recipe
+from v4mini.training import ablate, recipe
 
 TEXTS = {name: f"def {name}(x, y):\n    return x + {n}\n\nclass {name.title()}:\n    value = {n * n}\n" * 12
          for n, name in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])}
@@ -41,7 +42,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_train_resume_export_and_card(small, tmp_path):
+def test_train_resume_export_and_card(small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = run("train", "--config", small, "--out", out, "--steps", 4, "--backend", "numpy")
     assert first.exit_code == 0 and "Stopped; --resume goes on: step 4" in first.output, first.output
@@ -60,6 +61,13 @@ def test_train_resume_export_and_card(small, tmp_path):
     card = json.loads(run("card", out / "model", "--json").output)
     assert [(n["others"], n["haystacks"]) for n in card["measured"]["needles"]] == [(0, 1), (2, 2), (0, 3)]
     assert card["model"]["layers"] == ["csa (hash)", "window", "hca", "csa"]
+    for name, value in (("SKIPPED", 32), ("PARTS", {"sinks": ablate.PARTS["sinks"]}),
+                        ("ablations", functools.partial(ablate.ablations, tokens=600, haystack=64))):
+        monkeypatch.setattr(ablate, name, value)
+    told = run("card", out / "model", "--ablate", "--questions", 2, "--backend", "numpy")
+    assert told.exit_code == 0 and f"v4mini card {out / 'model'} --ablate" in told.output, told.output
+    again = json.loads(run("card", out / "model", "--json").output)
+    assert {name: again[name] for name in card} == card and again["ablations"]["questions"] == 2
 
 
 def test_what_was_left_out_is_written_down(small, tmp_path):

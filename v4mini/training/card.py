@@ -2,6 +2,7 @@
 
     trained     from a run: data, steps, tokens, hours, losses, stages
     measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement, indexer recall
+    ablations   from ablate.py: loss and needles without each part
     beside      what cards of other models say, that had the same recipe with a part of it left out
 
 Not here: the measuring (evaluate.py), printing (cli/).
@@ -36,6 +37,7 @@ NAME = "card.json"
 MOST_BYTES = 16 << 20
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
 WHAT = {"index": "the indexers' training; they stayed random", "balance": "the balance loss and the push on the routers' bias"}
+SLACK = 0.02                            # of shares: fewer facts lost than that may be chance
 RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
 
 
@@ -136,6 +138,8 @@ def card_text(card):                    # dict -> text
         parts.append(_trained_text(card["trained"]))
     if "measured" in card:
         parts.append(_measured_text(card["measured"]))
+    if "ablations" in card:
+        parts.append(ablations_text(card["ablations"]))
     parts += [_beside_text(other) for other in card.get("beside", [])]
     return printable("\n\n".join(parts), keep="\n")     # names in it are a stranger's
 
@@ -178,6 +182,34 @@ def _measured_text(measured):
         lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, "
                      f"its indexer picks {share:.1%}")
     return "\n".join([*lines, _needles_text(measured)])
+
+
+def ablations_text(found):              # dict -> text
+    """The table of what each part is worth to this model, without training it again; and which parts it does not use."""
+    whole, rows = found["whole"], found["without"]
+    lines = [["nothing", "the model as it is", "", f"{whole['loss']:.4f}", "", "", _share(whole)]]
+    lines += [[one["part"], one["what"], one["operation"], f"{one['loss']:.4f}", f"{one['cost']:+7.4f}", f"{one['error']:.4f}",
+               _share(one)] for one in rows]
+    unused = [one["part"] for one in rows if not _is_used(one, whole)]
+    text = (f"Ablations ({found['date']}, {found['command']}): the same weights, one part taken away at a time\n"
+            + text_table(["without", "that is", "operation", "loss", "cost", "error", "needles"], lines)
+            + f"\nloss in nats over {found['tokens']:,} held-out tokens of one context, its first {found['skipped']:,} left out; "
+            f"error: standard error of the cost;\nneedles: share of {found['questions']} facts fetched from "
+            f"{found['haystack']:,} tokens")
+    for one in rows:
+        if "mtp" in one:
+            text += (f"\nNo next token depends on the MTP block: its guess is the model's own next choice in {whole['mtp']:.1%}, "
+                     f"with it silent in {one['mtp']:.1%}")
+    return text + (f"\nNot used by this model, as far as this can tell: {', '.join(unused)}" if unused else "")
+
+
+def _is_used(one, whole):               # whether taking the part away costs anything beyond doubt
+    lost = [whole[share] - one[share] for share in ("right", "mtp") if share in one and share in whole]
+    return one["cost"] > 2 * one["error"] or any(share > SLACK for share in lost)
+
+
+def _share(one):
+    return f"{one['right']:6.1%}" if "right" in one else ""
 
 
 def _needles_text(measured):

@@ -33,7 +33,11 @@ TRAINED = {"texts": TEXT, "text_bytes": WHOLE, "text_tokens": WHOLE, "steps": WH
 MODEL = {"name": TEXT, "parameters": NUMBER, "active": NUMBER, "layers": Each(TEXT, True), "experts": Each(WHOLE, True),
          "bytes": NUMBER}
 BESIDE = {"without": LACKS, "steps": WHOLE, "tokens": WHOLE, "measured": MEASURED}
-CARD = {"model": MODEL, "trained?": TRAINED, "measured?": MEASURED, "beside?": Each(BESIDE, True)}
+WITHOUT = {"part": TEXT, "what": TEXT, "operation": TEXT, "loss": NUMBER, "cost": NUMBER, "error": NUMBER, "right?": NUMBER,
+           "mtp?": NUMBER}
+ABLATIONS = {"date": TEXT, "command": TEXT, "tokens": WHOLE, "skipped": WHOLE, "haystack": WHOLE, "questions": WHOLE,
+             "whole": {"loss": NUMBER, "right?": NUMBER, "mtp?": NUMBER}, "without": Each(WITHOUT, True)}
+CARD = {"model": MODEL, "trained?": TRAINED, "measured?": MEASURED, "ablations?": ABLATIONS, "beside?": Each(BESIDE, True)}
 LOG_LINE = {"step": WHOLE, "stage": TEXT, "batch": WHOLE, "tokens": WHOLE, "seconds": NUMBER, "rate": NUMBER, "norm": NUMBER,
             "losses": Each(NUMBER), "load": Each(NUMBER), "recall": Each(NUMBER), "accuracy?": NUMBER, "steps": WHOLE,
             "tokens_per_second": NUMBER}
