@@ -9,7 +9,7 @@ from tolerances import SAME_MODEL, WHOLE_MODEL
 
 from v4mini import Refused, generate, load
 from v4mini.config import Config
-from v4mini.inference.speculate import Tally
+from v4mini.inference.speculate import Stats
 from v4mini.numerics.matrix import Matrix
 from v4mini.planning.memory import STORAGES, cache_bytes
 from v4mini.trace import Trace
@@ -115,9 +115,9 @@ def test_traces_are_numpy_arrays_and_the_same(tiny_here, tiny, ids):
 
 @pytest.mark.parametrize("drafts", [1, 2])
 def test_greedy_text_with_and_without_drafts_is_numpys(tiny_here, tiny, ids, drafts):
-    tally = Tally()
-    wanted = list(generate(tiny, ids[:40], 24, temperature=0, tally=tally))
-    assert tally.narrowest > 1e-3                       # no draw that another order of adding could decide
+    stats = Stats()
+    wanted = list(generate(tiny, ids[:40], 24, temperature=0, stats=stats))
+    assert stats.smallest_margin > 1e-3                 # no draw that another order of adding could decide
     assert list(generate(tiny_here, ids[:40], 24, temperature=0)) == wanted
     assert list(generate(tiny_here, ids[:40], 24, temperature=0, speculate=drafts)) == wanted
 

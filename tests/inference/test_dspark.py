@@ -15,8 +15,8 @@ from v4mini.cli import main
 from v4mini.config import Config
 from v4mini.inference.dspark import DSparkDrafter
 from v4mini.inference.generate import generate
-from v4mini.inference.sampling import distribution
-from v4mini.inference.speculate import Tally, check_speculation, read, speculative_tokens
+from v4mini.inference.sampling import Sampling, distribution
+from v4mini.inference.speculate import Decoding, Stats, check_speculation, read, speculative_tokens
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
@@ -40,30 +40,30 @@ def test_greedy_texts_are_the_same_where_bits_do_not_depend_on_the_cut(model_of,
 @pytest.mark.parametrize("right", [0, 1, 3, 5])
 def test_the_text_and_the_ring_survive_whatever_is_kept_or_refused(model_of, monkeypatch, rng, right):
     """The blocks run as ever, but what they guess is replaced: so many right tokens, then wrong ones."""
-    model, tally, true_draft = model_of(CONFIG, RowsAlone()), Tally(), DSparkDrafter.draft
+    model, stats, true_draft = model_of(CONFIG, RowsAlone()), Stats(), DSparkDrafter.draft
     prompt = rng.integers(2, 97, 20)
     text = list(generate(model, prompt, 30, temperature=0))
     whole = [*prompt, *text, *[0] * 5]
 
     def knowing(self, next_ids, count, choose, rng):
-        drafts, offered = true_draft(self, next_ids, count, choose, rng)
+        drafts, draft_probs = true_draft(self, next_ids, count, choose, rng)
         at = len(prompt) - CONFIG.window_size + self.cache.length + 1           # of the first token to guess
         drafts = [whole[at + i] if i < right else (whole[at + i] + 1) % 97 for i in range(count)]
         return drafts, [np.eye(97)[token] for token in drafts]
     monkeypatch.setattr(DSparkDrafter, "draft", knowing)
-    assert list(generate(model, prompt, 30, temperature=0, speculate=True, tally=tally)) == text
-    assert tally.tokens_per_pass == pytest.approx(1 + right, rel=0.2)
+    assert list(generate(model, prompt, 30, temperature=0, speculate=True, stats=stats)) == text
+    assert stats.tokens_per_pass == pytest.approx(1 + right, rel=0.2)
 
 
 @pytest.mark.parametrize("engine", [None, NumbaBackend])
 @pytest.mark.parametrize("drafts", [2, 5])
 def test_in_float32_the_same_unless_a_lead_is_within_rounding(model_of, rng, engine, drafts):
-    model, plain, tally = model_of(CONFIG, engine and engine()), Tally(), Tally()
+    model, plain, stats = model_of(CONFIG, engine and engine()), Stats(), Stats()
     prompt = rng.integers(2, 97, 30)
-    text = list(generate(model, prompt, 25, temperature=0, tally=plain))
-    got = list(generate(model, prompt, 25, temperature=0, speculate=drafts, tally=tally))
-    assert plain.narrowest > 1e-4                       # else choose another prompt: both texts would be right
-    assert got == text and tally.narrowest == pytest.approx(plain.narrowest, abs=1e-4)
+    text = list(generate(model, prompt, 25, temperature=0, stats=plain))
+    got = list(generate(model, prompt, 25, temperature=0, speculate=drafts, stats=stats))
+    assert plain.smallest_margin > 1e-4                 # else choose another prompt: both texts would be right
+    assert got == text and stats.smallest_margin == pytest.approx(plain.smallest_margin, abs=1e-4)
 
 
 # ---- the same distribution ----
@@ -86,9 +86,10 @@ def joint(model, length, drafts, speeds):               # -> {text: its exact pr
     prompt, judged = [0, 2, 2], set()
 
     def play(rng):
-        tally = Tally()
-        text = tuple(speculative_tokens(model, prompt, length, drafts, 1.0, 1.0, rng, model.new_cache(), tally, speeds))
-        judged.add(len(tally.tried))
+        stats = Stats()
+        decoding = Decoding(model, model.new_cache(), Sampling(), rng, stats)
+        text = tuple(speculative_tokens(decoding, prompt, length, drafts, speeds))
+        judged.add(len(stats.verified))
         return text
     return every_path(play), judged
 
@@ -108,8 +109,8 @@ def test_a_round_that_looks_at_the_next_confidence_first_does(model_of, monkeypa
     honest = DSparkDrafter.draft
 
     def looking_ahead(self, next_ids, count, choose, rng):
-        drafts, offered = honest(self, next_ids, count, choose, rng)
-        return (drafts, offered) if drafts[:1] == [0] else ([], [])
+        drafts, draft_probs = honest(self, next_ids, count, choose, rng)
+        return (drafts, draft_probs) if drafts[:1] == [0] else ([], [])
     monkeypatch.setattr(DSparkDrafter, "draft", looking_ahead)
     got, judged = joint(model_of(THREE), 3, 2, None)
     wanted = texts_of(model_of(THREE), [0, 2, 2], 3, 1.0, 1.0)
@@ -172,14 +173,14 @@ def test_the_cache_holds_what_it_would_without(model_of, rng):
 
 
 def test_what_is_drafted_from_is_what_is_offered(model_of):
-    """Each draft is drawn from the distribution that is handed to the judge, temperature and top_p included."""
+    """Each draft is drawn from the distribution that is handed to accept, temperature and top_p included."""
     model = model_of(FIVE, seed=4)
     _, taps = read(model, [1, 2, 3], model.new_cache(), 1)
     choose = partial(distribution, temperature=0.8, top_p=0.9)
     first, counts = None, np.zeros(5)
     for seed in range(300):
-        drafts, offered = DSparkDrafter(model, "float32", 8, taps).draft([2], 1, choose, np.random.default_rng(seed))
-        first = offered[0] if first is None else first
+        drafts, draft_probs = DSparkDrafter(model, "float32", 8, taps).draft([2], 1, choose, np.random.default_rng(seed))
+        first = draft_probs[0] if first is None else first
         counts[drafts[0]] += 1
     np.testing.assert_allclose(counts / 300, first, atol=4 * 0.5 / 300**0.5)
 
@@ -213,7 +214,7 @@ def test_a_written_checkpoint_drafts_by_command_in_memory_and_streamed(tmp_path)
     plain, *others = (run([*options, *more]) for more in ([], ["--speculate", "5"], ["--speculate", "5", "--memory", "6GB"]))
     for other in others:
         assert other.exit_code == 0 and other.stdout == plain.stdout, other.output
-        assert "judged drafts accepted" in other.stderr
+        assert "drafts accepted" in other.stderr
     assert run(["synth", "--mtp", "--dspark", "--out", folder]).exit_code == 2
     told = run([*options, "--speculate", "6"])
     assert told.exit_code == 2 and "at most 5 drafts" in told.stderr

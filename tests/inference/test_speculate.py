@@ -13,8 +13,8 @@ from inference.alone import every_path
 
 from v4mini.config import Config
 from v4mini.inference.generate import generate
-from v4mini.inference.sampling import distribution, draw
-from v4mini.inference.speculate import Drafter, Tally, judge, remainder, speculative_tokens
+from v4mini.inference.sampling import Sampling, distribution, draw
+from v4mini.inference.speculate import Decoding, Drafter, Stats, accept, residual, speculative_tokens
 from v4mini.shapes import Refused
 
 PROMPT = [5, 17, 42, 8]
@@ -39,10 +39,10 @@ def some_distribution(rng, size):
 def test_by_hand():
     """q offers token 0 twice as often as p wants it: half of them go back, and all that go back become token 2."""
     p, q = np.array([0.25, 0.25, 0.5]), np.array([0.5, 0.25, 0.25])
-    assert remainder(p, q).tolist() == [0, 0, 1]
-    assert every_path(lambda rng: judge([0], [q], [p, p], rng)[0]) == {0: 0.5, 2: 0.5}
-    assert every_path(lambda rng: judge([1], [q], [p, p], rng)[0]) == {1: 1.0}
-    assert every_path(lambda rng: judge([draw(q, rng)], [q], [p, p], rng)[0]) == pytest.approx({0: 0.25, 1: 0.25, 2: 0.5})
+    assert residual(p, q).tolist() == [0, 0, 1]
+    assert every_path(lambda rng: accept([0], [q], [p, p], rng)[0]) == {0: 0.5, 2: 0.5}
+    assert every_path(lambda rng: accept([1], [q], [p, p], rng)[0]) == {1: 1.0}
+    assert every_path(lambda rng: accept([draw(q, rng)], [q], [p, p], rng)[0]) == pytest.approx({0: 0.25, 1: 0.25, 2: 0.5})
 
 
 @HYPOTHESIS
@@ -57,7 +57,7 @@ def test_all_turns_together_give_the_models_own_joint_distribution(size, drafts,
         drafted = ()
         for _ in range(drafts):
             drafted += (draw(offer[drafted], rng),)
-        said = judge(drafted, [offer[drafted[:i]] for i in range(drafts)], [wish[drafted[:i]] for i in range(drafts + 1)], rng)
+        said = accept(drafted, [offer[drafted[:i]] for i in range(drafts)], [wish[drafted[:i]] for i in range(drafts + 1)], rng)
         while len(said) <= drafts:
             said.append(draw(wish[tuple(said)], rng))
         return tuple(said)
@@ -72,20 +72,20 @@ def test_all_turns_together_give_the_models_own_joint_distribution(size, drafts,
 def test_a_draft_is_accepted_as_often_as_the_two_overlap(size, seed):
     tables = np.random.default_rng(seed)
     p, q = some_distribution(tables, size), some_distribution(tables, size)
-    accepted = every_path(lambda rng: len(judge([draw(q, rng)], [q], [p, p], rng)) == 2)
+    accepted = every_path(lambda rng: len(accept([draw(q, rng)], [q], [p, p], rng)) == 2)
     assert accepted.get(True, 0) == pytest.approx(np.minimum(p, q).sum())
 
 
 def test_a_refusal_by_rounding_alone_falls_back_to_p():
     p = np.array([0.5, 0.5])
-    assert remainder(p, p + 1e-17).tolist() == remainder(p, np.array([0.5, 0.5])).tolist() == [0.5, 0.5]
+    assert residual(p, p + 1e-17).tolist() == residual(p, np.array([0.5, 0.5])).tolist() == [0.5, 0.5]
 
 
 def test_at_temperature_zero_the_rule_is_the_models_own_token():
     rng, sure = np.random.default_rng(0), np.eye(3)
-    assert judge([2, 0, 1], sure[[2, 0, 1]], sure[[2, 0, 0, 1]], rng) == [2, 0, 0]
-    assert judge([2, 0], sure[[2, 0]], sure[[2, 0, 1]], rng) == [2, 0, 1]
-    assert judge([], [], sure[[1]], rng) == [1]
+    assert accept([2, 0, 1], sure[[2, 0, 1]], sure[[2, 0, 0, 1]], rng) == [2, 0, 0]
+    assert accept([2, 0], sure[[2, 0]], sure[[2, 0, 1]], rng) == [2, 0, 1]
+    assert accept([], [], sure[[1]], rng) == [1]
 
 
 # ---- the same distribution ----
@@ -115,9 +115,10 @@ def expect_own_distribution(model, drafts, length, temperature, top_p):
     prompt, lengths = [0, 2, 2], set()
 
     def play(rng):
-        tally = Tally()
-        text = tuple(speculative_tokens(model, prompt, length, drafts, temperature, top_p, rng, model.new_cache(), tally))
-        lengths.add(tally.tokens_per_pass)
+        stats = Stats()
+        decoding = Decoding(model, model.new_cache(), Sampling(temperature, top_p), rng, stats)
+        text = tuple(speculative_tokens(decoding, prompt, length, drafts))
+        lengths.add(stats.tokens_per_pass)
         return text
 
     got = every_path(play)
@@ -153,9 +154,9 @@ def test_many_seeds_follow_the_models_distribution(model_of, drafts, seeds):
 
 def test_true_is_one_draft_and_false_none(three):
     for speculate, passes in ((True, 1), (False, 0), (0, 0), (1, 1), (np.int64(2), 2)):
-        tally = Tally()
-        list(generate(three, [0, 2], 12, temperature=2.0, seed=5, speculate=speculate, tally=tally))
-        assert len(tally.tried) == passes
+        stats = Stats()
+        list(generate(three, [0, 2], 12, temperature=2.0, seed=5, speculate=speculate, stats=stats))
+        assert len(stats.verified) == passes
 
 
 @pytest.mark.parametrize("speculate", [-1, 2.0, None, "1", [1]])
@@ -178,39 +179,39 @@ def test_a_checkpoint_without_an_mtp_block_is_refused(model_of):
     assert len(list(generate(model, PROMPT, 3, temperature=0))) == 3
 
 
-def test_a_tally_by_hand():
-    tally = Tally()
-    assert tally.acceptance is None and tally.tokens_per_pass is None
-    tally.add(2, 3)                                     # both kept, and one more
-    tally.add(2, 2)                                     # the first kept, the second refused
-    tally.add(2, 1)                                     # the first refused, the second never judged
-    assert (tally.passes, tally.tokens, tally.tried, tally.kept) == (3, 6, [3, 2], [2, 1])
-    assert tally.acceptance == 3 / 5 and tally.tokens_per_pass == 2
-    tally.compare(np.float32([[1, 5, 2], [3, 4, 3.5]]))
-    tally.compare(np.float32([[0, 9, 1]]))
-    assert tally.narrowest == 0.5
-    tally.compare(np.float32([[7, 7, 0]]))
-    assert tally.narrowest == 0
+def test_stats_by_hand():
+    stats = Stats()
+    assert stats.acceptance is None and stats.tokens_per_pass is None
+    stats.add(2, 3)                                     # both accepted, and one more
+    stats.add(2, 2)                                     # the first accepted, the second refused
+    stats.add(2, 1)                                     # the first refused, the second never verified
+    assert (stats.passes, stats.tokens, stats.verified, stats.accepted) == (3, 6, [3, 2], [2, 1])
+    assert stats.acceptance == 3 / 5 and stats.tokens_per_pass == 2
+    stats.compare(np.float32([[1, 5, 2], [3, 4, 3.5]]))
+    stats.compare(np.float32([[0, 9, 1]]))
+    assert stats.smallest_margin == 0.5
+    stats.compare(np.float32([[7, 7, 0]]))
+    assert stats.smallest_margin == 0
 
 
 def test_acceptance_is_that_of_the_overlap(three):
     """Of many texts, drafts are kept as often as min(p, q) says along the way."""
-    tally, expected, true_draft = Tally(), [], partial(Drafter.draft)
+    stats, expected, true_draft = Stats(), [], partial(Drafter.draft)
 
     def spy(self, next_ids, count, choose, rng):
-        drafts, offered = true_draft(self, next_ids, count, choose, rng)
-        expected.extend(offered)
-        return drafts, offered
+        drafts, draft_probs = true_draft(self, next_ids, count, choose, rng)
+        expected.extend(draft_probs)
+        return drafts, draft_probs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Drafter, "draft", spy)
         overlaps = []
         for seed in range(100):
-            said = list(generate(three, [0, 2], 3, seed=seed, speculate=1, tally=tally))
+            said = list(generate(three, [0, 2], 3, seed=seed, speculate=1, stats=stats))
             if expected:                                # the only draft stands behind the prompt and the first token
                 p = distribution(three.logits([0, 2, said[0]])[-1], 1.0, 1.0)
                 overlaps.append(np.minimum(p, expected.pop()).sum())
-    assert len(overlaps) == sum(tally.tried) > 40
-    assert tally.acceptance == pytest.approx(np.mean(overlaps), abs=4 * (0.25 / len(overlaps)) ** 0.5)
+    assert len(overlaps) == sum(stats.verified) > 40
+    assert stats.acceptance == pytest.approx(np.mean(overlaps), abs=4 * (0.25 / len(overlaps)) ** 0.5)
 
 
 def test_the_command_line(tmp_path):
@@ -225,5 +226,5 @@ def test_the_command_line(tmp_path):
     assert "drafts accepted" in fast.stderr and "drafts" not in plain.stderr
     wrong = run(["generate", "0 5 9", *options, "--speculate", "8"])
     told = json.loads(run(["generate", "0 5 9", *options, "--speculate", "2", "--json"]).stdout)["speculation"]
-    assert told["tokens"] == 7 and 1 <= told["passes"] <= 7 and len(told["drafts_judged"]) == len(told["drafts_accepted"]) > 0
+    assert told["tokens"] == 7 and 1 <= told["passes"] <= 7 and len(told["drafts_verified"]) == len(told["drafts_accepted"]) > 0
     assert wrong.exit_code == 2 and "fewer drafts than the 8 tokens" in wrong.stderr and "Traceback" not in wrong.stderr

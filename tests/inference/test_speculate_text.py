@@ -8,7 +8,7 @@ from tolerances import SAME_MODEL
 from v4mini.config import Config
 from v4mini.inference.generate import generate
 from v4mini.inference.sampling import distribution
-from v4mini.inference.speculate import Drafter, Tally, judge
+from v4mini.inference.speculate import Drafter, Stats, accept
 from v4mini.layers.sequences import NoMemory
 from v4mini.planning.memory import STORAGES
 from v4mini.shapes import Refused
@@ -45,30 +45,30 @@ def test_greedy_texts_are_the_same_where_bits_do_not_depend_on_the_cut(alone, rn
 
 
 def test_drafts_of_the_texts_above_are_kept_and_refused(alone, rng):
-    tally = Tally()
+    stats = Stats()
     for seed in (4, 7):
         model = alone(FIVE, seed)
         prompt, text = spoken(model, rng, 20, 40)
-        assert list(generate(model, prompt, 40, temperature=0, speculate=2, tally=tally)) == text
-    assert 0 < tally.kept[1] < tally.tried[1] <= tally.kept[0] < tally.tried[0]
+        assert list(generate(model, prompt, 40, temperature=0, speculate=2, stats=stats)) == text
+    assert 0 < stats.accepted[1] < stats.verified[1] <= stats.accepted[0] < stats.verified[0]
 
 
 @pytest.mark.parametrize("name, prompt_length", [("tiny", 4), ("tiny", 130), ("mini", 20)])
 @pytest.mark.parametrize("drafts", [1, 3])
 def test_in_float32_the_same_unless_a_lead_is_within_rounding(request, rng, name, prompt_length, drafts):
-    model, plain, tally = request.getfixturevalue(name), Tally(), Tally()
+    model, plain, stats = request.getfixturevalue(name), Stats(), Stats()
     prompt = rng.integers(2, 97, prompt_length)
-    text = list(generate(model, prompt, 25, temperature=0, tally=plain))
-    got = list(generate(model, prompt, 25, temperature=0, speculate=drafts, tally=tally))
-    assert plain.narrowest > 1e-4                       # else choose another prompt: both texts would be right
-    assert got == text and tally.narrowest == pytest.approx(plain.narrowest, abs=1e-4)
+    text = list(generate(model, prompt, 25, temperature=0, stats=plain))
+    got = list(generate(model, prompt, 25, temperature=0, speculate=drafts, stats=stats))
+    assert plain.smallest_margin > 1e-4                 # else choose another prompt: both texts would be right
+    assert got == text and stats.smallest_margin == pytest.approx(plain.smallest_margin, abs=1e-4)
 
 
 def test_the_narrowest_lead_is_that_of_the_text(tiny):
-    tally = Tally()
-    text = list(generate(tiny, PROMPT, 10, temperature=0, speculate=1, tally=tally))
+    stats = Stats()
+    text = list(generate(tiny, PROMPT, 10, temperature=0, speculate=1, stats=stats))
     best = np.sort(tiny.logits([*PROMPT, *text])[len(PROMPT) - 1: -1], axis=1)
-    assert tally.narrowest == pytest.approx((best[:, -1] - best[:, -2]).min(), abs=1e-4)
+    assert stats.smallest_margin == pytest.approx((best[:, -1] - best[:, -2]).min(), abs=1e-4)
 
 
 # ---- what is drafted ----
@@ -94,18 +94,18 @@ def test_drafts_are_what_the_mtp_block_says_of_the_whole_text(monkeypatch, model
     model, seen, true_draft = model_of(FIVE, seed=4), [], Drafter.draft
 
     def spy(self, next_ids, count, choose, rng):
-        drafted, offered = true_draft(self, next_ids, count, choose, rng)
-        seen.append((drafted, offered))
-        return drafted, offered
+        drafted, draft_probs = true_draft(self, next_ids, count, choose, rng)
+        seen.append((drafted, draft_probs))
+        return drafted, draft_probs
     monkeypatch.setattr(Drafter, "draft", spy)
     prompt, text = rng.integers(0, 4, prompt_length), []
     for token in generate(model, prompt, 24, temperature=0.7, speculate=drafts, seed=3):
         while seen:                                     # this token was drawn after these drafts, from the text before it
-            drafted, offered = seen.pop()
+            drafted, draft_probs = seen.pop()
             if drafted:
                 logits = list(naive_drafts(model, [*prompt, *text], drafted))
                 wanted = [distribution(row, 0.7, 1.0) for row in logits]
-                np.testing.assert_allclose(offered, wanted, **SAME_MODEL)
+                np.testing.assert_allclose(draft_probs, wanted, **SAME_MODEL)
         text.append(token)
     if drafts == 1:
         wanted = distribution(model.mtp_logits([*prompt, *text[:-1]])[-1], 0.7, 1.0)
@@ -140,11 +140,11 @@ def follow(model, *args, **settings):                   # generate, telling the 
 @pytest.mark.parametrize("drafts, right, passes", [
     (1, lambda n: 1, 10), (3, lambda n: 3, 5), (3, lambda n: 0, 20), (3, lambda n: 1, 10), (2, lambda n: n % 3, 11)])
 def test_passes_are_as_few_as_drafts_are_right(tiny, scripted_drafts, drafts, right, passes):
-    text, tally = list(generate(tiny, PROMPT, 21, temperature=0)), Tally()
+    text, stats = list(generate(tiny, PROMPT, 21, temperature=0)), Stats()
     scripted_drafts(text, right)
-    assert list(follow(tiny, PROMPT, max_new_tokens=21, temperature=0, speculate=drafts, tally=tally)) == text
-    assert (tally.passes, tally.tokens) == (passes, 20) and tally.tokens_per_pass == 20 / passes
-    assert all(kept <= tried for kept, tried in zip(tally.kept, tally.tried)) and sum(tally.kept) == 20 - passes
+    assert list(follow(tiny, PROMPT, max_new_tokens=21, temperature=0, speculate=drafts, stats=stats)) == text
+    assert (stats.passes, stats.tokens) == (passes, 20) and stats.tokens_per_pass == 20 / passes
+    assert all(kept <= tried for kept, tried in zip(stats.accepted, stats.verified)) and sum(stats.accepted) == 20 - passes
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -300,8 +300,8 @@ def test_ctrl_c_between_reading_and_judging_takes_the_whole_pass_back(tiny, monk
     def interrupted(*args):
         if next(calls) == at:
             raise KeyboardInterrupt
-        return judge(*args)
-    monkeypatch.setattr("v4mini.inference.speculate.judge", interrupted)
+        return accept(*args)
+    monkeypatch.setattr("v4mini.inference.speculate.accept", interrupted)
     with pytest.raises(KeyboardInterrupt):
         said.extend(generate(tiny, PROMPT, 30, temperature=0, cache=cache, speculate=7))
     assert cache.length == 4 + at - 1                   # no draft is right here: a token a pass, the last one not yet read

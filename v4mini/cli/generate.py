@@ -38,31 +38,31 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
     With --memory a checkpoint larger than that runs too: layer by layer, expert by expert, from its files.
 
     --json gives one object: prompt_ids; ids, all tokens generated; text, what they say up to a stop text; stop, the one that
-    came, or null; token_seconds, one a token, the first with reading the prompt; speculation: passes, tokens, drafts_judged and
+    came, or null; token_seconds, one a token, the first with reading the prompt; speculation: passes, tokens, drafts_verified and
     drafts_accepted by place; streaming: what was read with --memory, in bytes and uses, else null.
     """
     import v4mini as v4
-    from v4mini.inference.speculate import Tally
+    from v4mini.inference.speculate import Stats
     from v4mini.text.stop import StopText
     from v4mini.text.tokenizer import StreamDecoder
 
     if ids and stops:
         raise Refused("--stop: expected text to be generated, got --ids. Leave one of them out.")
-    path, tally, stop = model or data_folder() / "mini", Tally(), StopText(stops)
+    path, stats, stop = model or data_folder() / "mini", Stats(), StopText(stops)
     prompt = _prompt(prompt, prompt_file)
     with opened_model(path, backend, simulate, memory, policy, device_memory) as opened:
         tokenizer = None if ids else v4.Tokenizer.load(path)
         prompt_ids = _read_ids(prompt) if ids else [opened.config.bos_id, *tokenizer.encode(_not_empty(prompt))]
         with watched(opened, trace_file, len(prompt_ids)) as speaker:
-            tokens = v4.generate(speaker, prompt_ids, max_new_tokens, temperature, top_p, seed, speculate=speculate, tally=tally,
+            tokens = v4.generate(speaker, prompt_ids, max_new_tokens, temperature, top_p, seed, speculate=speculate, stats=stats,
                                  vocabulary=None if ids else tokenizer.vocab_size)
             said, text, seconds = _say(tokens, None if ids else StreamDecoder(tokenizer), stop, silent=as_json)
         report = streaming_report(opened)
     if as_json:
         say_json({"prompt_ids": prompt_ids, "ids": said, "text": text, "stop": stop.found,
-                  "token_seconds": seconds, "speculation": _counts(tally), "streaming": report})
+                  "token_seconds": seconds, "speculation": _counts(stats), "streaming": report})
         return
-    note(f"[{counted(len(prompt_ids), 'token')} read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(tally)}]")
+    note(f"[{counted(len(prompt_ids), 'token')} read, {len(said)} generated, {sum(seconds):.1f} s{_speculation(stats)}]")
     if report:
         note(streaming_text(report))
 
@@ -110,14 +110,14 @@ def _text(raw, source):
         raise Refused(f"prompt: expected text in UTF-8, got {source} with other bytes at {error.start:,}. Convert it.") from None
 
 
-def _counts(tally):
-    return {"passes": tally.passes, "tokens": tally.tokens, "drafts_judged": tally.tried, "drafts_accepted": tally.kept}
+def _counts(stats):
+    return {"passes": stats.passes, "tokens": stats.tokens, "drafts_verified": stats.verified, "drafts_accepted": stats.accepted}
 
 
-def _speculation(tally):
-    if not tally.tried:
+def _speculation(stats):
+    if not stats.verified:
         return ""
-    return f"; {sum(tally.kept)} of {sum(tally.tried)} judged drafts accepted, {tally.tokens_per_pass:.2f} tokens a pass"
+    return f"; {sum(stats.accepted)} of {sum(stats.verified)} drafts accepted, {stats.tokens_per_pass:.2f} tokens a pass"
 
 
 def _not_empty(prompt):

@@ -1,6 +1,6 @@
 """DSparkDrafter: the three DSpark blocks between two passes of the model, and the ring of main rows that they keep.
 
-Not here: the blocks themselves (layers/dspark.py), the loop that asks for drafts and judges them (speculate.py).
+Not here: the blocks themselves (layers/dspark.py), the loop that asks for drafts and verifies them (speculate.py).
 """
 
 from functools import partial
@@ -34,16 +34,16 @@ class DSparkDrafter:
         """Guess what comes after next_ids, of which the last is the anchor; and from which distribution each was drawn."""
         h, base = self._block(int(next_ids[-1]))
         previous = int(next_ids[-1])
-        drafts, offered, self.confidences = [], [], []
+        drafts, draft_probs, self.confidences = [], [], []
         for place in range(count):
             (scores, sure), _ = finite_pass(self.model, partial(_one, h[place: place + 1], base[place: place + 1], previous))
             self.confidences.append(float(sure[0, 0]))
             if self.speeds is not None and not self._pays():
                 break
-            offered.append(choose(scores[0]))
-            previous = draw(offered[-1], rng)
+            draft_probs.append(choose(scores[0]))
+            previous = draw(draft_probs[-1], rng)
             drafts.append(previous)
-        return drafts, offered
+        return drafts, draft_probs
 
     def _pays(self):                                    # -> whether the draft whose confidence came last is worth a place
         chances = 1 / (1 + np.exp(-np.array(self.confidences)))

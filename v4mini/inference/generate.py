@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from v4mini.inference.sampling import check_sampling, sample
-from v4mini.inference.speculate import Tally, check_speculation, check_speeds, speculative_tokens
+from v4mini.inference.sampling import Sampling, check_sampling, sample
+from v4mini.inference.speculate import Decoding, Stats, check_speculation, check_speeds, speculative_tokens
 from v4mini.shapes import Refused
 
 
-def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, tally=None,
+def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, cache=None, speculate=False, stats=None,
              speeds=None, vocabulary=None):
     """Read `ids`, then yield new tokens (ints) one by one, until one of the config's eos_ids (not yielded) or max_new_tokens.
 
     With `cache` the prompt continues what it holds, and it goes on to hold all tokens but the last one drawn.
     speculate: how many tokens the MTP block (True: 1) or DSpark's blocks (True: a whole block) guess ahead, so that one pass of
-    the model may say several. speeds: of passes with 1, 2, ... tokens, for DSpark to guess only so far as it pays. Tokens
+    the model may give several. speeds: of passes with 1, 2, ... tokens, for DSpark to guess only so far as it pays. Tokens
     follow the same distribution as without, but a seed draws another text. At temperature 0 it is the same text, up to
-    draws that float32 cannot decide; see speculate.Tally, one of which may be handed in to be filled.
+    draws that float32 cannot decide. stats: a speculate.Stats to be filled.
     vocabulary: how many of the head's rows stand for tokens, as the tokenizer has them; padding behind them is never drawn.
     Raises Refused for settings out of range, an empty prompt, or more tokens than the config allows.
     """
@@ -29,22 +29,25 @@ def generate(model, ids, max_new_tokens=64, temperature=1.0, top_p=1.0, seed=0, 
     if wanted > model.config.max_seq_len:
         raise Refused(f"generate: prompt and new tokens make {wanted}, over this config's {model.config.max_seq_len} "
                       "(max_seq_len). Ask for fewer.")
-    drafts, tally, rng = check_speculation(model, cache, speculate), tally or Tally(), np.random.default_rng(seed)
+    drafts = check_speculation(model, cache, speculate)
     check_speeds(model, drafts, speeds)
+    sampling = Sampling(temperature, top_p, vocabulary)
+    decoding = Decoding(model, cache, sampling, np.random.default_rng(seed), stats or Stats())
     if drafts:
-        return speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds, vocabulary)
-    return _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally, vocabulary)
+        return speculative_tokens(decoding, ids, max_new_tokens, drafts, speeds)
+    return _tokens(decoding, ids, max_new_tokens)
 
 
-def _tokens(model, ids, max_new_tokens, temperature, top_p, rng, cache, tally, vocabulary):
+def _tokens(decoding, ids, max_new_tokens):
+    model, cache, sampling, rng, stats = decoding
     logits = model.prefill(ids, cache)
     for number in range(max_new_tokens):
-        if temperature == 0:
-            tally.compare(logits[None, :vocabulary])
-        token = sample(logits, rng, temperature, top_p, vocabulary)
+        if sampling.temperature == 0:
+            stats.compare(logits[None, :sampling.vocabulary])
+        token = sample(logits, rng, *sampling)
         if token in model.config.eos_ids:
             return
         yield token
         if number + 1 < max_new_tokens:
             logits = model.step(token, cache)
-            tally.add(0, 1)
+            stats.add(0, 1)

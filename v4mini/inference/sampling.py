@@ -1,5 +1,7 @@
 """From scores to a token. Not here: where scores come from."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from v4mini.shapes import Refused
@@ -34,6 +36,17 @@ def distribution(logits, temperature, top_p, vocabulary=None):     # [V] -> [V o
         p[order[ahead >= top_p]] = 0
         p /= p.sum()
     return p
+
+
+class Sampling(NamedTuple):
+    """How tokens are drawn; see `distribution`. The defaults are the release's generation_config."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    vocabulary: int | None = None
+
+    def probs(self, logits):                            # [V] -> [V or vocabulary] float64, sums to 1
+        return distribution(logits, *self)
 
 
 def draw(p, rng):                                       # [V], sums to 1 -> int

@@ -1,76 +1,88 @@
-"""Speculative decoding: the MTP block guesses the next tokens, the model reads all guesses in one pass and keeps what it would
-have said itself. Which text is said follows the model alone; the guesses decide only how many passes it takes.
+"""Speculative decoding: the MTP block drafts the next tokens, the model verifies all drafts in one pass. The accepted text is
+distributed exactly as without drafts; drafts only change the number of forward passes.
 
     tokens of the text        0 .. n - 1   n             n + 1 .. n + k
     the main model has read   yes          no, just drawn
     the MTP block has read    (streams of t, token t + 1) for all t < n
     it drafts                                            k tokens
-    the main model reads                   n and the k drafts, and judges each from its own scores at the place before
+    the main model reads                   n and the k drafts, and accepts or refuses each by its own scores before it
 
 The MTP block was made for one draft: it takes the main model's streams at t. Further ones take its own output in their place,
 which is an approximation, so deeper drafts are poorer. Source: V4 report 2.1, DeepSeek-V3 report 2.2 (arXiv:2412.19437);
 reference inference/model.py, MTPBlock; the rule: arXiv:2211.17192, algorithm 1.
 
-A checkpoint with DSpark blocks has no MTP block; dspark.py drafts then, from what the model was thinking in some of its layers,
-and the rest of this file is the same for both.
+A checkpoint with DSpark blocks has no MTP block; dspark.py drafts then, from the outputs of some of the model's layers, and the
+rest of this file is the same for both.
 
 Not here: what it costs and when it pays (planning/speculation.py), settings of the caller (generate.py).
 """
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from v4mini.inference.cache import Cache
 from v4mini.inference.cached import CHUNK
 from v4mini.inference.dspark import DSparkDrafter
-from v4mini.inference.sampling import distribution, draw
+from v4mini.inference.sampling import Sampling, draw
 from v4mini.layers.dspark import beside
 from v4mini.layers.finite import finite_pass
 from v4mini.shapes import Refused
 
 
 @dataclass
-class Tally:
-    """What happened after the prompt, counted while it happens. Drafts behind a refused one are never judged.
+class Stats:
+    """Counts of one text after its prompt. Drafts behind a refused one are not verified.
 
-    narrowest: at temperature 0, the smallest lead of a best score over the second best. A pass of several tokens adds up in
-    another order than single ones, so float32 scores differ by some 1e-5; only where a lead is about as small (or two experts,
-    or two entries, are as close to a draw) can the text be another than without speculation.
+    smallest_margin: at temperature 0, the smallest distance of a best score to the second best. A pass of several tokens adds
+    up in another order than single ones, so float32 scores differ by some 1e-5; only where a margin is about as small (or two
+    experts, or two entries, are as close) can the text differ from the one without speculation.
     """
 
     passes: int = 0                                     # of the main model
     tokens: int = 0                                     # that they gave
-    tried: list = field(default_factory=list)           # tried[i]: how often draft number i + 1 was judged
-    kept: list = field(default_factory=list)            # kept[i]: and how often it was accepted
-    narrowest: float = float("inf")
+    verified: list = field(default_factory=list)        # verified[i]: how often draft number i + 1 was accepted or refused
+    accepted: list = field(default_factory=list)        # accepted[i]: how often it was accepted
+    smallest_margin: float = float("inf")
 
     @property
     def acceptance(self):
-        """Share of the judged drafts that were accepted; None before the first."""
-        return sum(self.kept) / sum(self.tried) if self.tried else None
+        """Share of the verified drafts that were accepted; None before the first."""
+        return sum(self.accepted) / sum(self.verified) if self.verified else None
 
     @property
     def tokens_per_pass(self):
         """1 without speculation, at most 1 + drafts with it; None before the first pass."""
         return self.tokens / self.passes if self.passes else None
 
-    def add(self, drafts, said):
-        """One more pass: of so many drafts it judged some and said all but the last of `said` tokens after them."""
-        self.passes, self.tokens = self.passes + 1, self.tokens + said
-        for number in range(min(drafts, said)):
-            if number == len(self.tried):
-                self.tried.append(0)
-                self.kept.append(0)
-            self.tried[number] += 1
-            self.kept[number] += number < said - 1
+    def add(self, drafts, tokens):
+        """One more pass, of so many drafts; it gave `tokens` tokens, of which all but the last are accepted drafts."""
+        self.passes += 1
+        self.tokens += tokens
+        for number in range(min(drafts, tokens)):
+            if number == len(self.verified):
+                self.verified.append(0)
+                self.accepted.append(0)
+            self.verified[number] += 1
+            self.accepted[number] += number < tokens - 1
 
     def compare(self, logits):                          # [n, V]
-        """Keep the smallest lead of these."""
+        """Keep the smallest margin of these."""
         second = max(0, logits.shape[-1] - 2)
         best = np.partition(logits, second, axis=-1)[:, second:]
-        self.narrowest = min(self.narrowest, float(np.min(best.max(axis=-1) - best.min(axis=-1))))
+        self.smallest_margin = min(self.smallest_margin, float(np.min(best.max(axis=-1) - best.min(axis=-1))))
+
+
+class Decoding(NamedTuple):
+    """One text in the making: what every way to draw its next tokens works with."""
+
+    model: object
+    cache: Cache
+    sampling: Sampling
+    rng: np.random.Generator
+    stats: Stats
 
 
 def check_speculation(model, cache, speculate):         # -> drafts a pass, 0 for none
@@ -96,13 +108,13 @@ def check_speeds(model, drafts, speeds):
     if speeds is None:
         return
     if not drafts or model.weights.dspark is None:
-        raise Refused("speeds: expected them with DSpark drafts only, which say how sure they are. Leave them out.")
+        raise Refused("speeds: expected them with DSpark drafts only, which come with confidences. Leave them out.")
     if len(speeds) < drafts + 1 or not all(0 < speed < float("inf") for speed in speeds):
         raise Refused(f"speeds: expected {drafts + 1} numbers above 0, for passes of 1 to {drafts + 1} tokens, got {speeds!r}.")
 
 
-def remainder(p, q):                                    # [V], [V] -> [V], sums to 1
-    """What a refused draft leaves of p: the part of it that q offers too seldom.
+def residual(p, q):                                     # [V], [V] -> [V], sums to 1
+    """The distribution to draw from after a refused draft: max(p - q, 0), normalised.
 
     A refusal means q > p somewhere, so p > q elsewhere; where only rounding says so, nothing is left, and p itself is right.
     """
@@ -111,21 +123,21 @@ def remainder(p, q):                                    # [V], [V] -> [V], sums 
     return rest / total if total > 0 else p
 
 
-def judge(drafts, offered, wanted, rng):                # [k] ints, [k] x [V], [k + 1] x [V] -> [1 .. k + 1] ints
-    """Drafts up to the first refused one, and one token more. Draft i was drawn from offered[i].
+def accept(drafts, draft_probs, target_probs, rng):     # [k] ints, [k] x [V], [k + 1] x [V] -> [1 .. k + 1] ints
+    """Drafts up to the first refused one, and one token more. Draft i was drawn from draft_probs[i].
 
-    A draft x is accepted with probability min(1, p(x) / q(x)), else replaced by a draw from remainder(p, q). Either way the
+    A draft x is accepted with probability min(1, p(x) / q(x)), else replaced by a draw from residual(p, q). Either way the
     token follows p: q(x) min(1, p / q) + (chance of a refusal) (p - q)+ / sum (p - q)+ = min(p, q) + (p - q)+ = p.
-    At temperature 0 all of p is on one token, and the rule says: accept if it is the draft, else say it.
+    At temperature 0 all of p is on one token: a draft is accepted if it is that token, else replaced by it.
     Source: arXiv:2211.17192, algorithm 1 and appendix A.1.
     """
-    said = []
-    for token, q, p in zip(drafts, offered, wanted):
-        accepted = p[token] >= q[token] or rng.random() < p[token] / q[token]
-        if not accepted:
-            return [*said, draw(remainder(p, q), rng)]
-        said.append(token)
-    return [*said, draw(wanted[len(drafts)], rng)]
+    accepted = []
+    for token, q, p in zip(drafts, draft_probs, target_probs):
+        is_accepted = p[token] >= q[token] or rng.random() < p[token] / q[token]
+        if not is_accepted:
+            return [*accepted, draw(residual(p, q), rng)]
+        accepted.append(token)
+    return [*accepted, draw(target_probs[len(drafts)], rng)]
 
 
 class Drafter:
@@ -140,14 +152,17 @@ class Drafter:
 
     def draft(self, next_ids, count, choose, rng):      # [n] ints, int -> [count] ints, [count] x [V]
         """Guess what comes after next_ids, the tokens that follow the waiting streams; and from which distribution."""
-        drafts, offered, ids, streams = [], [], next_ids, self.waiting
+        drafts = []
+        draft_probs = []
+        ids = next_ids
+        streams = self.waiting
         for _ in range(count):
             streams, logits = self._read(streams, np.asarray(ids))
-            offered.append(choose(logits[0]))
-            drafts.append(draw(offered[-1], rng))
+            draft_probs.append(choose(logits[0]))
+            drafts.append(draw(draft_probs[-1], rng))
             ids = drafts[-1:]
         self.cache.rewind(max(0, count - 1))            # rows made from guesses; the true ones come with the next call
-        return drafts, offered
+        return drafts, draft_probs
 
     def _read(self, streams, ids):                      # [n, M, D], [n] -> of the last token [1, M, D], logits [1, V]
         for start in range(0, len(ids), CHUNK):
@@ -179,19 +194,20 @@ def _scores(ids, spans, scored, model):                 # -> (logits [scored, V]
     return (model.head(streams[len(ids) - scored:], model.weights.head),), shown
 
 
-def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, rng, cache, tally, speeds=None, vocabulary=None):
+def speculative_tokens(decoding, ids, max_new_tokens, drafts, speeds=None):
     """Yield new tokens one by one, as generate does without speculation, several of them from one pass of the main model.
 
     When it ends (at the end token or the last wanted one), is closed or interrupted, `cache` holds what it would hold
     without: prompt and drawn tokens but the last. In between it may be ahead by the rest of a run.
     """
-    start, drawn = cache.length + len(ids), 0
-    choose = partial(distribution, temperature=temperature, top_p=top_p, vocabulary=vocabulary)
+    cache = decoding.cache
+    start = cache.length + len(ids)
+    drawn = 0
     try:
-        for run in _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds):
+        for run in _runs(decoding, ids, max_new_tokens, drafts, speeds):
             for token in run:
                 drawn += 1
-                if token in model.config.eos_ids:
+                if token in decoding.model.config.eos_ids:
                     return
                 yield token
     finally:
@@ -199,8 +215,9 @@ def speculative_tokens(model, ids, max_new_tokens, drafts, temperature, top_p, r
             cache.rewind(cache.length - (start + drawn - 1))
 
 
-def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds):     # yields [int, ...], cache read up to there
-    greedy, tail = choose.keywords["temperature"] == 0, ids[-model.config.window_size:]         # all that a drafter sees
+def _runs(decoding, ids, max_new_tokens, drafts, speeds):       # yields [int, ...], cache read up to there
+    model, cache, sampling, rng, stats = decoding
+    tail = ids[-model.config.window_size:]              # all that a drafter sees
     if len(tail) < len(ids):
         model.prefill(ids[: -len(tail)], cache)
     pieces = [read(model, tail[i: i + CHUNK], cache, 1) for i in range(0, len(tail), CHUNK)]
@@ -210,20 +227,23 @@ def _runs(model, ids, max_new_tokens, drafts, choose, rng, cache, tally, speeds)
     else:
         drafter = DSparkDrafter(model, cache.storage, cache.reserve, shown, speeds)
     logits = pieces[-1][0]
-    run = [draw(choose(logits[0]), rng)]
-    next_ids, left = [*tail[1:], *run], max_new_tokens - 1
+    run = [draw(sampling.probs(logits[0]), rng)]
+    next_ids = [*tail[1:], *run]
+    left = max_new_tokens - 1
     while True:
-        if greedy:
-            tally.compare(logits[:, :choose.keywords["vocabulary"]])
+        if sampling.temperature == 0:
+            stats.compare(logits[:, :sampling.vocabulary])
         yield run
         if not left:
             return
-        count = min(drafts, left - 1)                   # so no pass says more than is wanted, or reads beyond max_seq_len
-        guesses, offered = drafter.draft(next_ids, count, choose, rng)
+        count = min(drafts, left - 1)                   # so no pass gives more than is wanted, or reads beyond max_seq_len
+        guesses, draft_probs = drafter.draft(next_ids, count, sampling.probs, rng)
         count = len(guesses)
         logits, shown = read(model, [run[-1], *guesses], cache, 1 + count)
-        run = judge(guesses, offered, [choose(row) for row in logits], rng)
+        run = accept(guesses, draft_probs, [sampling.probs(row) for row in logits], rng)
         cache.rewind(1 + count - len(run))
-        logits, drafter.waiting = logits[: len(run)], shown[: len(run)]
-        next_ids, left = run, left - len(run)
-        tally.add(count, len(run))
+        logits = logits[: len(run)]
+        drafter.waiting = shown[: len(run)]
+        next_ids = run
+        left -= len(run)
+        stats.add(count, len(run))

@@ -86,7 +86,7 @@ COURSE = tuple(Lesson(*row) for row in (
      ("train a V4 from random weights and read its loss", "compare what it writes before and after",
       "watch balance and recall grow, and say what moves each"), ("00", "13", "14"), 45, "medium", ("gradients", "balance")),
     ("15", "Drafts and speculation",
-     ("judge drafts so that the text stays exactly the model's own", "say how many tokens a pass gives, and what it costs",
+     ("verify drafts so that the text stays exactly the model's own", "say how many tokens a pass gives, and what it costs",
       "choose how many drafts to make"), ("09", "10"), 60, "hard", ("drafts",)),
     ("16", "Can I run it?",
      ("say whether a model fits into a machine, and how many texts beside it", "count what one token reads and computes",
@@ -121,7 +121,7 @@ COURSE = tuple(Lesson(*row) for row in (
 WARM_UPS = frozenset((
     "start.probabilities", "tokens.join", "ops.norm.rms_norm", "window.may_read", "lessons.latent.break_even",
     "ops.index.top_k", "ops.route.affinity", "ops.route.gate_weights", "whole_model.first_wrong_layer",
-    "training.losses.update_bias", "inference.speculate.remainder", "after.round_reads", "after.cache_per_token",
+    "training.losses.update_bias", "inference.speculate.residual", "after.round_reads", "after.cache_per_token",
     "museum.one_base", "museum.yarn_in_windows", "museum.hidden_entries", "museum.no_relu", "museum.other_models_k",
     "museum.transposed", "museum.half_gate", "museum.unclamped", "museum.bytes_as_scales", "ladder.from_bits",
     "cost.bill_of_days", "kernel.block",

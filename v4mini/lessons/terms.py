@@ -140,7 +140,7 @@ TERMS = tuple(Term(*row) for row in (
     ("unevenness", "14", "how much one text crowds onto few experts; 1 if not at all", ""),
     ("teacher", "14", "the attention that an indexer learns to foretell", ""),
 
-    ("draft", "15", "a guessed next token that the model judges in its next pass", ""),
+    ("draft", "15", "a guessed next token that the model verifies in its next pass", ""),
     ("MTP block", "15", "one more layer, trained to guess the token after the next", ""),
 
     ("roofline", "16", "the bound of a machine drawn over FLOPs a byte: a slope, then a flat top", ""),

@@ -3,7 +3,7 @@ pool."""
 
 import numpy as np
 
-from v4mini.inference.speculate import remainder
+from v4mini.inference.speculate import residual
 from v4mini.lessons.exercise import Exercise
 from v4mini.planning.speculation import admitted
 
@@ -33,7 +33,7 @@ def drafts_to_verify(chances, speeds):                  # [k], [k + 1] -> int
 def comes_out(p, q, verified):                          # [V], [V], [V] bool -> [V], sums to 1
     kept = np.where(verified, np.minimum(p, q), 0.0)
     refused = np.where(verified, q - np.minimum(p, q), 0.0).sum()
-    return kept + refused * remainder(p, q) + q[~np.asarray(verified)].sum() * p
+    return kept + refused * residual(p, q) + q[~np.asarray(verified)].sum() * p
 
 
 def pooled_picks(scores, block, blocks, k):             # [n], ints -> the k picks, rising
@@ -201,7 +201,7 @@ def _out_draft_by_draft(p, q, verified):
             continue
         keep = min(1.0, p[x] / q[x]) if q[x] > 0 else 0.0
         out[x] += q[x] * keep
-        out += q[x] * (1 - keep) * np.asarray(remainder(p, q))
+        out += q[x] * (1 - keep) * np.asarray(residual(p, q))
     return out
 
 
@@ -289,7 +289,7 @@ EXERCISES = [
              wrong=(_out_always_p, _out_unverified_kept, _out_not_shared),
              hints=("Go through the drafts x: it is drafted with probability q[x]. Three things can happen to it.",
                     "Verified and kept: q[x] min(1, p[x] / q[x]) stays on x. Verified and refused: the rest of q[x] goes to "
-                    "remainder(p, q).",
+                    "residual(p, q).",
                     "Not verified: the model draws the token itself, so q[x] times all of p is added.")),
     Exercise("after.pooled_picks", _pool_cases, ours=pooled_picks, differently=_pool_by_mask, tolerance=0,
              wrong=(_pool_by_sum, _pool_one_level, _pool_newest_forgotten),
