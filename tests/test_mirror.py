@@ -23,6 +23,7 @@ TESTED_IN = {
     "lessons/test_authoring.py": ("lessons/notebooks", "lessons/percent"),
     "lessons/test_check.py": ("lessons/compare", "lessons/desk", "lessons/exercise", "lessons/verdict"),
     "lessons/test_course.py": ("lessons/cells", "lessons/head", "lessons/words"),
+    "lessons/test_editions.py": ("lessons/folders",),
     "lessons/test_exercises.py": ("lessons/registry", "lessons/verify"),
     "lessons/test_museum.py": ("lessons/planted",),
     "lessons/test_work.py": ("lessons/places",),

@@ -1,4 +1,4 @@
-"""The authors' desk: python -m v4mini.lessons [verify | run | edit | build | heads | terms | table | progress | museum].
+"""The authors' desk: python -m v4mini.lessons COMMAND. Exercises and notebooks kept; editions, website, slides, bundle written.
 
 Not here: what a reader calls (desk.py).
 """
@@ -158,6 +158,30 @@ def table(names, no_run, as_json):
     else:
         say(text_table(COLUMNS, [row_of(count) for count in counts]))
     sys.exit(1 if counts[-1].fault else 0)
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["site", "slides"]))
+@click.argument("names", nargs=-1)
+@click.option("--out", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new or empty folder.")
+def publish(kind, names, target):
+    """Write the lessons as a website (site) or as slides, which need no network: all, or those with numbers NAMES (00 09).
+
+    Needs pip install -e ".[site]". Links between lessons are checked; a warning is an error.
+    """
+    from v4mini.lessons.website import build_site
+
+    pages = build_site(target, kind, names)
+    say(f"{len(pages)} pages in {target}; open {target / 'index.html'}")
+
+
+@main.command()
+@click.option("--out", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new or empty folder.")
+def editions(target):
+    """Write two editions of all lessons: student/ without answers; instructor/ with answers open and expected mistakes."""
+    from v4mini.lessons.editions import write_editions
+
+    say(f"{write_editions(target)} lessons in {target / 'student'}, and in {target / 'instructor'}")
 
 
 @main.command()
