@@ -176,6 +176,43 @@ def test_private_names_stay_in_their_module(module):
     assert not private, f"{path}: imports {private} of another module; give it a public name, or move it"
 
 
+PACKED_STILL = {"accel", "kernels", "layers", "model", "lessons", "viz", "widgets"}       # rooms that this rule has not reached
+
+
+def test_one_line_gives_values_to_one_kind_of_thing(module):
+    """`text, passes = [], 0` hides two assignments in one. What belongs together may stand together: values of the same form
+    (`low, high = 0, 1`, `gate, up = first(x), first(y)`), and those that read what they replace (`a, b = b, a + b`).
+    """
+    path, tree = module
+    if room_of(path) not in PACKED_STILL and "accel" not in path.parts:
+        packed = [f"{node.lineno}: {ast.unparse(node)[:80]}" for node in ast.walk(tree)
+                  if isinstance(node, ast.Assign) for target in node.targets if _are_unrelated(target, node.value)]
+        assert not packed, f"{path}: one assignment a line: {packed}"
+
+
+def _are_unrelated(target, value):
+    if not (isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)):
+        return False
+    replaced = {ast.unparse(one) for one in target.elts}
+    read = {ast.unparse(one) for one in ast.walk(value) if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)}
+    return not replaced & read and len({_form(one) for one in value.elts}) > 1
+
+
+def _form(node):                                        # an expression without its names and numbers
+    if isinstance(node, ast.Name | ast.Constant | ast.Attribute):
+        return "a value"
+    parts = [_form(part) for part in ast.iter_child_nodes(node) if not isinstance(part, ast.Load)]
+    return f"{type(node).__name__}({', '.join(parts)})"
+
+
+@pytest.mark.parametrize("line, is_packed", [
+    ("a, b = [], 0", True), ("self.x, self.y = f(z), z", True), ("[a, b] = x + 1, y", True), ("c, q = self.config, len(x)", True),
+    ("a, b = b, a + b", False), ("low, high = 0, n", False), ("gate, up = f(x.a), f(x.b)", False), ("a, b = pair()", False)])
+def test_what_counts_as_packed(line, is_packed):
+    assignment = ast.parse(line).body[0]
+    assert _are_unrelated(assignment.targets[0], assignment.value) == is_packed
+
+
 def test_no_star_imports_and_no_path_tricks(module):
     path, tree = module
     for node in ast.walk(tree):

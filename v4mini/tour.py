@@ -35,7 +35,8 @@ def tour(path, backend="auto"):                         # yields str
     if not path.exists():
         raise Refused(f"tour: no checkpoint in {path}. Run it from an installation made with pip install -e in a checkout.")
     yield WHAT_V4_IS + "\n"
-    model, tokenizer = load(path, backend), Tokenizer.load(path)
+    model = load(path, backend)
+    tokenizer = Tokenizer.load(path)
     yield _bundled(path, model) + "\n"
     ids = [model.config.bos_id, *tokenizer.encode(SENTENCE * 12)]
     trace = Trace("attn.weights")

@@ -49,7 +49,8 @@ def compare(config, what, lengths, engines, ceiling, rounds=3, steps=128, progre
     for tokens in lengths:
         task = {"config": config.to_dict(), "what": what, "tokens": tokens, "repeats": 1,
                 "steps": steps if what == "decode" else 0}
-        found, failures = {engine: [] for engine in engines}, {}
+        found = {engine: [] for engine in engines}
+        failures = {}
         for _ in range(rounds):
             for engine in (engine for engine in engines if engine not in failures):
                 result, failure = run_worker(task, engine)
@@ -68,7 +69,8 @@ def _result(config, task, engine, found, failure, ceiling):
     if failure:
         return Result(what, tokens, engine, None, None, None, None, None, failure)
     rounds = tuple(result["seconds"] for result in found)
-    seconds, done = statistics.median(rounds), tokens if what == "prefill" else 1
+    seconds = statistics.median(rounds)
+    done = tokens if what == "prefill" else 1
     parts = span_flops(config, 0, tokens) if what == "prefill" else token_flops(config, tokens)
     rate = sum(parts.values()) / seconds
     return Result(what, tokens, engine, seconds, done / seconds, rate / 1e9, rate / ceiling["gemm_flops"],

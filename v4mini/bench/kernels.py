@@ -55,7 +55,8 @@ class Case:
 
 def kernel_times(ceiling, repeats=5, tokens=512):          # yields Timing
     """Every operation at the 12M model's sizes, then weights at Flash's, then one Flash layer."""
-    c, rng = Config.bench(), np.random.default_rng(0)
+    c = Config.bench()
+    rng = np.random.default_rng(0)
 
     def draw(*shape):
         return rng.standard_normal(shape, np.float32)
@@ -75,9 +76,15 @@ def _time(case, ceiling, repeats):
 
 def _row_cases(c, T, draw):                             # yields Case: what each token does for itself
     H, hd, M = c.n_heads, c.head_dim, c.hc_mult
-    x, streams, q, y = draw(T, c.dim), draw(T, M, c.dim), draw(T, H, hd), draw(T, c.dim)
+    x = draw(T, c.dim)
+    streams = draw(T, M, c.dim)
+    q = draw(T, H, hd)
+    y = draw(T, c.dim)
     hc = HyperConnection(draw((2 + M) * M, M * c.dim) / 32, draw((2 + M) * M), np.ones(3, np.float32))
-    freqs, positions, post, comb = draw(c.rope_head_dim // 2), PAST + np.arange(T), draw(T, M), draw(T, M, M)
+    freqs = draw(c.rope_head_dim // 2)
+    positions = PAST + np.arange(T)
+    post = draw(T, M)
+    comb = draw(T, M, M)
     yield Case("rms_norm", f"{T} x {c.dim}", lambda ops: ops.rms_norm(x, x[0], 1e-6), 4 * x.size, 8 * x.size)
     yield Case("rope", f"{T} x {H} x {hd}", lambda ops: ops.rope(q, positions, freqs), 6 * T * H * c.rope_head_dim, 8 * q.size)
     yield Case("hc_pre", f"{T} x {M} x {c.dim}", lambda ops: ops.hc_pre(streams, hc, c.hc_sinkhorn_iters, 1e-6, 1e-6),
@@ -87,9 +94,18 @@ def _row_cases(c, T, draw):                             # yields Case: what each
 
 
 def _attention_cases(c, T, draw, rng):                  # yields Case: T tokens behind PAST others
-    H, hd, K, sparse, heavy = c.n_heads, c.head_dim, c.index_topk, (PAST + T) // 4, (PAST + T) // 128
-    q, rows, sink, entries = draw(T, H, hd), draw(T + c.window_size, hd), draw(H), draw(sparse, hd)
-    kv, picks, seen = draw(T, 2 * hd), np.sort(rng.integers(0, sparse, (T, K)), axis=1), np.full(T, heavy)
+    H = c.n_heads
+    hd = c.head_dim
+    K = c.index_topk
+    sparse = (PAST + T) // 4
+    heavy = (PAST + T) // 128
+    q = draw(T, H, hd)
+    rows = draw(T + c.window_size, hd)
+    sink = draw(H)
+    entries = draw(sparse, hd)
+    kv = draw(T, 2 * hd)
+    picks = np.sort(rng.integers(0, sparse, (T, K)), axis=1)
+    seen = np.full(T, heavy)
     index = draw(T, c.index_n_heads, c.index_head_dim), draw(sparse, c.index_head_dim), draw(T, c.index_n_heads)
     window = q, rows, window_starts(T, len(rows), c.window_size), sink, c.window_size, hd**-0.5
     row = 4 * T * H * hd
@@ -107,8 +123,14 @@ def _attention_cases(c, T, draw, rng):                  # yields Case: T tokens 
 
 
 def _expert_cases(c, T, draw, rng):                     # yields Case
-    E, K, inter, x = c.n_routed_experts, c.n_activated_experts, c.moe_inter_dim, draw(T, c.dim)
-    scores, bias, chosen, weights = draw(T, E), draw(E), rng.integers(0, E, (T, K)), draw(T, K)
+    E = c.n_routed_experts
+    K = c.n_activated_experts
+    inter = c.moe_inter_dim
+    x = draw(T, c.dim)
+    scores = draw(T, E)
+    bias = draw(E)
+    chosen = rng.integers(0, E, (T, K))
+    weights = draw(T, K)
     pool = [Expert(*(Matrix(draw(*shape) / 16) for shape in _expert_shapes(c))) for _ in range(E)]
     yield Case("route", f"{T} x {E}", lambda ops: ops.route(scores, c.route_scale, K, bias), 10 * scores.size, 4 * scores.size)
     yield Case("experts", f"{T} tokens, {K} of {E}", lambda ops: ops.experts(x, chosen, weights, pool, c.swiglu_limit),
@@ -118,11 +140,14 @@ def _expert_cases(c, T, draw, rng):                     # yields Case
 def _weight_cases(c, draw):                             # yields Case: one token meets Flash's matrices as they are stored
     for name, format, shape in (("linear BF16", "bf16", (c.vocab_size // 8, c.dim)),
                                 ("linear FP8", "fp8", (c.n_heads * c.head_dim, c.q_lora_rank))):
-        weight, x = random_matrix(shape, format), draw(1, shape[1])
+        weight = random_matrix(shape, format)
+        x = draw(1, shape[1])
         yield Case(name, f"{shape[0]} x {shape[1]}", lambda ops, x=x, weight=weight: ops.linear(x, weight),
                    2 * shape[0] * shape[1], weight.nbytes)
     pool = [Expert(*(random_matrix(shape, "fp4", seed) for shape in _expert_shapes(c))) for seed in range(16)]
-    x, chosen, weights = draw(1, c.dim), np.arange(16)[None], np.full((1, 16), 0.1, np.float32)
+    x = draw(1, c.dim)
+    chosen = np.arange(16)[None]
+    weights = np.full((1, 16), 0.1, np.float32)
     yield Case("experts FP4", f"1 token, 16 of {c.moe_inter_dim} x {c.dim}",
                lambda ops: ops.experts(x, chosen, weights, pool, c.swiglu_limit),
                96 * c.moe_inter_dim * c.dim, sum(w.nbytes for expert in pool for w in vars(expert).values()))
@@ -136,7 +161,8 @@ def _flash_layer():                                     # one sparse layer of Fl
     c = Config.flash()
     c = c.replace(n_layers=1, n_mtp_layers=0, n_hash_layers=0, compress_ratios=(4,), n_routed_experts=POOL, vocab_size=512)
     model = CachedModel(c, build(c, random_tensors(c).get, False), NumbaBackend())
-    cache, rng = pretend_past(model, PAST), np.random.default_rng(3)
+    cache = pretend_past(model, PAST)
+    rng = np.random.default_rng(3)
     share = c.n_activated_experts / POOL
     read = sum(spec.nbytes * (share if spec.group == "routed experts" else 1) for spec in tensors(c) if spec.group != "embedding")
     read += 4 * (PAST // 4 * c.index_head_dim + (c.index_topk + c.window_size) * c.head_dim)       # keys, picked rows, window

@@ -27,7 +27,8 @@ def rates(model, probe=PROBE, near=NEAR, far=FAR):      # -> {"flat", "growing":
 
     The long pasts are noise put straight into a cache: reading a text would take the time that is to be predicted.
     """
-    config, ids = model.config, np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
+    config = model.config
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, probe)
     cache = model.new_cache()
     model.prefill(ids, cache)
     short = median_seconds(lambda: model.prefill(ids, cache.copy()), repeats=3)
@@ -41,7 +42,8 @@ def rates(model, probe=PROBE, near=NEAR, far=FAR):      # -> {"flat", "growing":
         work.append(grown)
     growing, choosing = np.linalg.solve(work, rest)
     if growing <= 0 or choosing < 0:                    # on a machine too busy to tell them apart all is put down to FLOPs
-        growing, choosing = max(rest[1] / work[1][0], 1e-15), 0.0
+        growing = max(rest[1] / work[1][0], 1e-15)
+        choosing = 0.0
     return {"flat": flat, "growing": 1 / growing, "choosing": choosing}
 
 
@@ -51,8 +53,10 @@ def amounts(config, start, stop):                       # tokens start .. stop -
     A choice is an entry that is among a token's best k when it is met: of n entries in no special order that is k (1 + ln(n / k))
     of them, so choosing gets cheaper per entry the more there are. In the last layer a prefilled token chooses nothing.
     """
-    parts, choices = span_flops(config, start, stop), 0.0
-    growing, k = parts["index"] + parts["hca"], config.index_topk
+    parts = span_flops(config, start, stop)
+    choices = 0.0
+    growing = parts["index"] + parts["hca"]
+    k = config.index_topk
     for layer in range(config.n_layers - 1):
         if config.layer_kind(layer) == "csa":
             n = np.linspace(start, stop, 65) / config.ratio(layer)
@@ -62,7 +66,9 @@ def amounts(config, start, stop):                       # tokens start .. stop -
 
 def pretend_past(model, tokens):                        # -> Cache of `tokens` random rows that no text produced
     """A cache as long as asked for, filled with noise: for timing what lies behind it."""
-    config, cache, rng = model.config, model.new_cache(), np.random.default_rng(2)
+    config = model.config
+    cache = model.new_cache()
+    rng = np.random.default_rng(2)
 
     def rows(n, width):
         return rng.standard_normal((n, width), np.float32)
@@ -87,10 +93,13 @@ def million(model, tokens=1 << 20, steps=64, progress=None, near=NEAR, far=FAR):
            "system": platform.platform(), "cores": cores(), "python": platform.python_version(), "engine": model.ops.name,
            "tokens": tokens, "flat_gflops": measured["flat"] / 1e9, "growing_gflops": measured["growing"] / 1e9,
            "choosing_ns": measured["choosing"] * 1e9}
-    cache, rng = model.new_cache(), np.random.default_rng(0)
-    begin, mark = time.perf_counter(), min(FIRST, tokens)
+    cache = model.new_cache()
+    rng = np.random.default_rng(0)
+    begin = time.perf_counter()
+    mark = min(FIRST, tokens)
     while cache.length < tokens:
-        start, t0 = cache.length, time.perf_counter()
+        start = cache.length
+        t0 = time.perf_counter()
         ids = rng.integers(0, config.vocab_size, mark - start)
         model.prefill(ids, cache, progress=progress and (lambda done, start=start: progress(start + done)))
         seconds = time.perf_counter() - t0

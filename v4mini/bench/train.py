@@ -106,7 +106,9 @@ class _Ours:
         from v4mini.training.optimisers import Optimisers, decay_of, learner
         from v4mini.training.step import Settings
 
-        self.config, self.batch, self.params = config, Batch.of(list(ids)), random_tensors(config)
+        self.config = config
+        self.batch = Batch.of(list(ids))
+        self.params = random_tensors(config)
         engine, _, alone = engine.partition("+")
         gradients = choose_gradients(engine)[1]
         if alone:
@@ -141,14 +143,16 @@ class _HuggingFace:
 
         from v4mini.proof.huggingface import transformers_model
 
-        self.torch, self.ids = torch, torch.tensor(ids)
+        self.torch = torch
+        self.ids = torch.tensor(ids)
         self.model = transformers_model(random_tensors(config), config).train()
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=RATE)
         self.how = ""
 
     def warm(self):
         """Each way twice: to touch everything, and to see which is faster."""
-        first, seconds = None, {}
+        first = None
+        seconds = {}
         for way in WAYS:
             self.model.set_experts_implementation(way)
             try:

@@ -43,7 +43,8 @@ def _run(config, keep, lengths):                        # texts of these lengths
 
 
 def _multiply(format):                                  # above the size where threads share the work
-    weight, x = random_matrix((2048, 2048), format), np.ones(2048, np.float32)
+    weight = random_matrix((2048, 2048), format)
+    x = np.ones(2048, np.float32)
     if packed.is_dense(weight):
         packed.dense_matvec(weight.dense(), x, np.empty(2048, np.float32))
     else:

@@ -61,7 +61,8 @@ class _HuggingFace:
 
         from v4mini.proof.huggingface import transformers_model
 
-        self.torch, self.model = torch, transformers_model(random_tensors(config), config)
+        self.torch = torch
+        self.model = transformers_model(random_tensors(config), config)
         # transformers picks its fastest way over experts (grouped products) when left alone; sizes here allow it
         self.model.set_experts_implementation(task.get("hf_experts", "grouped_mm"))
         # transformers 5.24 calls its cache "cache", 5.23 "past_key_values"

@@ -78,7 +78,8 @@ def _compare(what, lengths, against, beside, rounds, plot, as_json):
     for name in against:
         check_engine(name)
     others = [*against, *([BESIDE_TORCH] if beside else [])]
-    ceiling, results = ceilings(), []
+    ceiling = ceilings()
+    results = []
 
     def progress(engine, tokens, seconds):
         note(f"{tokens:>9,}  {engine}  {'did not finish' if seconds is None else f'{seconds:.4g} s'}")
@@ -123,7 +124,8 @@ def bench_train(models, batches, against, repeats, as_json):
     from v4mini.bench.train import compare_training, ratios, train_configs
 
     ours = ["numba", "numba+adamw"]
-    configs, results = {name: config for name, config in train_configs().items() if not models or name in models}, []
+    configs = {name: config for name, config in train_configs().items() if not models or name in models}
+    results = []
     for result in compare_training(configs, _batches(batches), [*ours, *against], repeats):
         results.append(result)
         if sys.stderr.isatty():
@@ -180,7 +182,8 @@ def bench_kernels(repeats, plot, as_json):
     from v4mini.bench.ceiling import ceilings
     from v4mini.bench.kernels import kernel_times
 
-    ceiling, timings = ceilings(), []
+    ceiling = ceilings()
+    timings = []
     for timing in kernel_times(ceiling, repeats):
         timings.append(timing)
         if sys.stderr.isatty():

@@ -101,7 +101,8 @@ def _introduce(path, instructions):
 
 def _turn(talk, question, sampling, as_json):
     """One question and its answer. An error or Ctrl-C ends the turn, not the conversation. -> False for an error"""
-    started, before = time.perf_counter(), len(talk.messages)
+    started = time.perf_counter()
+    before = len(talk.messages)
     screen = _Screen(silent=as_json)
     answer = talk.ask(question, progress=screen.progress, **sampling)
     stopped = False
@@ -148,7 +149,10 @@ class _Screen:
     """Where an answer goes: thoughts dim or on stderr, the answer on stdout, the progress of reading on a terminal's stderr."""
 
     def __init__(self, silent):
-        self.silent, self.part, self.terminal, self.counting = silent, None, sys.stdout.isatty(), False
+        self.silent = silent
+        self.part = None
+        self.terminal = sys.stdout.isatty()
+        self.counting = False
 
     def progress(self, tokens):
         if sys.stderr.isatty() and tokens >= 512:

@@ -72,7 +72,8 @@ def questions(talk, lines):                             # yields what is to be a
 
 def _until_quotes(first, lines):                        # -> text between the quotes, or up to the end of all lines
     text = first[len(QUOTES):]
-    pieces, letters = [text], len(text)
+    pieces = [text]
+    letters = len(text)
     while not text.rstrip().endswith(QUOTES):
         text = next(lines, None)
         if text is None:
@@ -89,7 +90,8 @@ class Commands:
     """The words with a slash. A mistake is a sentence, and the conversation stays as it was."""
 
     def __init__(self, talk):
-        self.talk, self.results = talk, []
+        self.talk = talk
+        self.results = []
 
     def obey(self, word, rest):                         # -> results of tools once all are there, else None
         known = {"/help": self.help, "/reset": self.reset, "/system": self.system, "/save": self.save, "/load": self.load,
@@ -108,7 +110,8 @@ class Commands:
         note(HELP)
 
     def reset(self, _):
-        self.talk.messages[:], self.results = self._system(), []
+        self.talk.messages[:] = self._system()
+        self.results = []
         note("Forgotten.")
 
     def system(self, text):

@@ -111,7 +111,8 @@ def _own(prices, files, machine, model, stored, work, efficiency, batch, utilisa
 
     paths = (data_folder() / "machines.json", *files)
     machines = read_machines(*paths)
-    found, planned = find_machine(machines, machine), planned_model(model)
+    found = find_machine(machines, machine)
+    planned = planned_model(model)
     terms, row = _terms(prices, found, *terms_of)
     shares = (efficiency,)
     if efficiency is None:

@@ -42,7 +42,8 @@ def export(folder, out, dtype, target, as_json):
         if as_json:
             return say_json({"path": str(path), "dtype": dtype, "launch": launch}, indent=None)
         return say(f"{path}: {folder} in {dtype}, under the released names. {launch}")
-    found, known = problems(folder, target), TARGETS[target]
+    found = problems(folder, target)
+    known = TARGETS[target]
     launch = known.launch.format(folder=str(folder))
     if as_json:
         say_json({"target": target, "problems": found, "launch": launch, "source": known.source})

@@ -48,7 +48,9 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
 
     if ids and stops:
         raise Refused("--stop: expected text to be generated, got --ids. Leave one of them out.")
-    path, stats, stop = model or data_folder() / "mini", Stats(), StopText(stops)
+    path = model or data_folder() / "mini"
+    stats = Stats()
+    stop = StopText(stops)
     prompt = _prompt(prompt, prompt_file)
     with opened_model(path, backend, simulate, memory, policy, device_memory) as opened:
         tokenizer = None if ids else v4.Tokenizer.load(path)
@@ -68,7 +70,9 @@ def generate(prompt, prompt_file, model, max_new_tokens, temperature, top_p, see
 
 
 def _say(tokens, stream, stop, silent):                 # -> [token], text or None, [seconds]; the first reads the prompt
-    said, texts, times = [], [], [time.perf_counter()]
+    said = []
+    texts = []
+    times = [time.perf_counter()]
 
     def show(text):
         texts.append(text)

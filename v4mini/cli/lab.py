@@ -31,7 +31,8 @@ def lab(work, to_reset, arguments):
     if to_reset and not work:
         raise Refused("lab: expected --work with --reset, since the course's own lessons are not to be changed. "
                       "Add --work FOLDER.")
-    first, settings = FIRST, dict(os.environ)
+    first = FIRST
+    settings = dict(os.environ)
     if work:
         first = _prepared(work, to_reset)
         settings["V4MINI_PROGRESS"] = os.path.join(os.path.realpath(work), "progress.jsonl")

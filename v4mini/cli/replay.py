@@ -35,7 +35,9 @@ def replay(trace, capacities, policy, disk, memory_rate, as_json):
     from v4mini.inference.streaming import replay as simulation
 
     recorded = read_trace(trace)
-    config, steps, decoding = recorded.config, recorded.steps(), recorded.decoding()
+    config = recorded.config
+    steps = recorded.steps()
+    decoding = recorded.decoding()
     used = [key for step in steps for key in step.keys]
     some = sorted({max(1, len(set(used)) // share) for share in (8, 4, 2)})
     facts = {"trace": str(trace), "tokens": len(recorded.ids), "decoded": len(decoding), "uses": len(used),

@@ -45,7 +45,8 @@ def verify(hf, configs, golden, backend, against, vectors, as_json):
         return _tell(verdicts, rows if as_json else None)
     from v4mini.proof.receipt import check_form, make_receipt, options_of
 
-    receipt, options = None, {"backend": backend, "hf": hf, "configs": configs}
+    receipt = None
+    options = {"backend": backend, "hf": hf, "configs": configs}
     if against:
         receipt = _read(against)
         check_form(receipt)
@@ -64,7 +65,8 @@ def _verdicts(golden, options):                         # -> [Verdict]
     from v4mini.proof.golden import verify_golden
     from v4mini.proof.huggingface import verify_huggingface
 
-    verdicts, started = [], time.perf_counter()
+    verdicts = []
+    started = time.perf_counter()
     swept = verify_huggingface(options["configs"], backend=options["backend"]) if options["hf"] else ()
     for verdict in chain(verify_golden(golden, options["backend"]), verify_drafts(golden, options["backend"]), swept):
         verdicts.append(verdict)

@@ -200,7 +200,8 @@ def _drafters(fields, values):      # -> n_mtp_layers, n_dspark_layers, compress
     ratios, n, mtp = values.get("compress_ratios"), values.get("n_layers"), values.get("n_mtp_layers")
     if not isinstance(ratios, list | tuple) or type(n) is not int or not 0 < n <= len(ratios) or type(mtp) is not int:
         return {}                                       # the checks of Config say so
-    layers, rest = list(ratios[:n]), list(ratios[n:])
+    layers = list(ratios[:n])
+    rest = list(ratios[n:])
     wrong = [ratio for ratio in rest if ratio != 0 or type(ratio) is not int]
     if wrong:
         raise Refused(f"config: compress_ratios must be 0 after one per layer ({n} layers), got {brief(wrong[0])}. "

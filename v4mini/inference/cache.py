@@ -44,7 +44,9 @@ class Cache(Memory):
         self.config, self.storage, self.reserve = config, storage, reserve
         self.layers = tuple(range(config.n_layers) if layers is None else layers)
         self._sliding, self._growing = _parts(config, self.layers, formats(config, storage))
-        self._owner, self._scratch, storages = object(), None, {}       # the owner: who may add to a store
+        self._owner = object()                          # who may add to a store
+        self._scratch = None
+        storages = {}
         if path is not None:
             self._must_lie_on_host("path")
             most = {key: (part.format, config.max_seq_len // part.ratio) for key, part in self._growing.items()}
@@ -72,7 +74,8 @@ class Cache(Memory):
         return sum(self.breakdown().values())
 
     def breakdown(self):                                # -> {kind: bytes}, kinds as in planning.memory.cache_breakdown
-        state, kinds = self._open(), dict.fromkeys(("window", "csa", "index_keys", "hca", "unfinished"), 0)
+        state = self._open()
+        kinds = dict.fromkeys(("window", "csa", "index_keys", "hca", "unfinished"), 0)
         for (_, name), rows in state.sliding.items():
             kinds["window" if name == "window" else "unfinished"] += rows.codes.nbytes
         for (layer, name), part in self._growing.items():
@@ -116,9 +119,13 @@ class Cache(Memory):
         Only the fixed parts are copied. Growing rows are shared: the first cache goes on adding where it did, the copy adds
         to rows of its own, in memory, even if the first one's lie in a file.
         """
-        state, twin = self._open(), object.__new__(Cache)
+        state = self._open()
+        twin = object.__new__(Cache)
         twin.config, twin.storage, twin.reserve, twin.layers = self.config, self.storage, self.reserve, self.layers
-        twin._sliding, twin._growing, twin._owner, twin._scratch = self._sliding, self._growing, object(), None
+        twin._sliding = self._sliding
+        twin._growing = self._growing
+        twin._owner = object()
+        twin._scratch = None
         for key, part in self._growing.items():
             newest = self._stores[key][-1]
             newest.floor = max(newest.floor, state.length // part.ratio)
@@ -128,7 +135,8 @@ class Cache(Memory):
 
     def save(self, path, progress=None):
         """Write all of it to a safetensors file with a checksum, complete or not at all. progress(bytes so far) may watch."""
-        state, tensors = self._open(), {}
+        state = self._open()
+        tensors = {}
         for (layer, name), part in self._sliding.items():
             codes, first = state.sliding[layer, name]
             live = codes[part.first(state.length - state.max_rewind) - first: state.length - first]
@@ -169,7 +177,8 @@ class Cache(Memory):
 
     def close(self):
         """Let go of everything, the scratch file too. Copies keep what they share; this cache cannot be used any more."""
-        self._state, self._stores = None, {}
+        self._state = None
+        self._stores = {}
         if self._scratch is not None:
             self._scratch.close()
 
@@ -191,7 +200,8 @@ class Cache(Memory):
         return self._state
 
     def _copied(self, key):                             # -> _SlidingRows: the rows in use alone; a reserve may be far more
-        state, part = self._state, self._sliding[key]
+        state = self._state
+        part = self._sliding[key]
         codes, first = state.sliding[key]
         live = slice(part.first(state.length - state.max_rewind) - first, state.length - first)
         twin = part.format.empty(len(codes))
@@ -199,12 +209,16 @@ class Cache(Memory):
         return _SlidingRows(twin, first)
 
     def _slide(self, key, rows):                        # the last rows before this call, and the new ones
-        part, state = self._sliding[key], self._open()
-        (codes, first), length, stop = state.sliding[key], state.length, state.length + len(rows)
+        part = self._sliding[key]
+        state = self._open()
+        codes, first = state.sliding[key]
+        length = state.length
+        stop = state.length + len(rows)
         if stop - first > len(codes):                   # at the end of the array: on to a fresh one
             oldest = part.first(length - state.max_rewind)
             live = codes[oldest - first: length - first]
-            codes, first = part.empty(self.reserve, at_least=stop - oldest), oldest
+            codes = part.empty(self.reserve, at_least=stop - oldest)
+            first = oldest
             codes[: len(live)] = live
         codes[length - first: stop - first] = part.format.encode(rows)
         max_rewind = min(self.reserve, state.max_rewind + len(rows))

@@ -59,7 +59,8 @@ def read_cache(path, config):                           # -> Saved
         raise Refused(f"{path}: this cache was made for a model of another config. Load that model, or read the text again.")
     if said.get("storage") not in STORAGES:
         raise Refused(f"{path}: expected a storage among {', '.join(STORAGES)}, got {said.get('storage', 'none')[:40]!r}.")
-    reserve, length = _number(path, said, "reserve", 2**20), _number(path, said, "length", config.max_seq_len)
+    reserve = _number(path, said, "reserve", 2**20)
+    length = _number(path, said, "length", config.max_seq_len)
     max_rewind = _number(path, said, "rewindable", min(reserve, length))
     return Saved(said["storage"], _layers(path, said, config), reserve, length, max_rewind, file, path)
 

@@ -41,7 +41,8 @@ class MemoryStorage:
     """
 
     def __init__(self, format):
-        self.format, self.codes = format, format.empty(0)
+        self.format = format
+        self.codes = format.empty(0)
 
     def rows(self, count):
         return self.codes[:count]
@@ -69,7 +70,10 @@ class FileStorage:
     """A stretch of a scratch file, with space for the longest text the config allows."""
 
     def __init__(self, scratch, start, format, most):
-        self.scratch, self.start, self.shape, self.dtype = scratch, start, (most, format.columns), format.dtype
+        self.scratch = scratch
+        self.start = start
+        self.shape = (most, format.columns)
+        self.dtype = format.dtype
 
     def rows(self, count):                              # read-only view
         return np.ndarray((count, self.shape[1]), self.dtype, self.scratch.map, self.start)
@@ -128,7 +132,8 @@ def _remove(file, path):
 
 def file_storages(path, kinds):                         # {key: (format, most rows)} -> ScratchFile, {key: FileStorage}
     """One scratch file with a stretch for each kind of row."""
-    starts, end = {}, 0
+    starts = {}
+    end = 0
     for key, (format, most) in kinds.items():
         starts[key] = end
         end += -(-format.columns * format.dtype.itemsize * most // PAGE) * PAGE

@@ -26,7 +26,10 @@ class DSparkDrafter:
 
     def __init__(self, model, storage, reserve, taps, speeds=None):
         c = model.config
-        self.model, self.waiting, self.confidences, self.speeds = model, taps, [], speeds
+        self.model = model
+        self.waiting = taps
+        self.confidences = []
+        self.speeds = speeds
         self.layers = range(c.n_layers, c.n_layers + c.n_dspark_layers)
         self.cache = Cache(c, storage, reserve, layers=self.layers, formats=model.ops.formats)
 
@@ -50,7 +53,9 @@ class DSparkDrafter:
         return admitted([chances], lambda tokens: self.speeds[tokens - 1]) == [len(chances)]
 
     def _block(self, anchor):                           # -> h [G, D], base [G, V]
-        model, c, new = self.model, self.model.config, len(self.waiting)
+        model = self.model
+        c = self.model.config
+        new = len(self.waiting)
         ids = np.array([anchor] + [c.dspark_noise_token_id] * (c.dspark_block_size - 1))
         start = self.cache.length
         picks = everything_but_itself(min(start + new, c.window_size), len(ids))

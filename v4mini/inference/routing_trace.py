@@ -34,7 +34,8 @@ from v4mini.writing import write_whole
 
 SCORED = 1024           # tokens of which all scores are kept: 43 x 256 of them a token in Flash
 MAX_ABOUT = 1 << 20     # bytes
-UNPACKED, MOST_RATIO = 64 << 20, 200    # bytes that a trace may take at least, and how many times its file
+UNPACKED = 64 << 20     # bytes that a trace may take at least
+MOST_RATIO = 200        # how many times its file it may take
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
@@ -91,7 +92,8 @@ _ARRAYS = {"ids": (np.int64, 1), "calls": (np.int64, 1), "experts": (np.int16, 3
 
 def recorded(model, scored=SCORED):                     # -> a model that does the same and is watched, Recorder
     """The same weights, caches and engine; what its routers do is written down, pass by pass. `model` itself stays as it is."""
-    recorder, watched = Recorder(model, scored), copy.copy(model)
+    recorder = Recorder(model, scored)
+    watched = copy.copy(model)
 
     class Watched(type(model)):
         """The model that it was, with an eye on its passes."""
@@ -111,7 +113,10 @@ class Recorder:
     """Collects passes of a model: their tokens, and each layer's choice."""
 
     def __init__(self, model, scored=SCORED):
-        self.model, self.scored, self._calls, self._tokens = model, scored, [], 0
+        self.model = model
+        self.scored = scored
+        self._calls = []
+        self._tokens = 0
 
     @contextmanager
     def watching(self, ids, trace=None):                # gives a Trace for a pass that reads these tokens
@@ -128,10 +133,13 @@ class Recorder:
         config, weights = self.model.config, self.model.weights
         blocks = {f"layers.{layer}": block for layer, block in enumerate(weights.layers)}
         blocks |= {"mtp.0": weights.mtp.block} if weights.mtp else {}
-        shape, S = (self._tokens, len(blocks)), min(self._tokens, self.scored)
+        shape = (self._tokens, len(blocks))
+        S = min(self._tokens, self.scored)
         E, K = config.n_routed_experts, config.n_activated_experts
-        experts, shares = np.full((*shape, K), -1, np.int16), np.zeros((*shape, K), np.float32)
-        scores, calls = np.zeros((S, len(blocks), E), np.float32), [0]
+        experts = np.full((*shape, K), -1, np.int16)
+        shares = np.zeros((*shape, K), np.float32)
+        scores = np.zeros((S, len(blocks), E), np.float32)
+        calls = [0]
         for ids, notes in self._calls:
             calls.append(calls[-1] + len(ids))
             for layer, prefix in enumerate(blocks):
@@ -140,7 +148,8 @@ class Recorder:
                     mine = slice(calls[-1] - len(chosen), calls[-1])        # the call's last tokens
                     experts[mine, layer], shares[mine, layer] = chosen, given
                     scores[mine, layer] = logits[: max(0, S - mine.start)]
-        nothing, host = np.full(E, np.nan), self.model.ops.host
+        nothing = np.full(E, np.nan)
+        host = self.model.ops.host
         biases = [block.ffn.gate.bias for block in blocks.values()]
         bias = np.array([nothing if bias is None else host(bias) for bias in biases], np.float32)
         ids = np.concatenate([np.zeros(0, np.int64), *(ids for ids, _ in self._calls)])
@@ -160,7 +169,8 @@ def read_trace(path):                                   # -> RoutingTrace
         if isinstance(error, Refused):
             raise
         raise Refused(f"{path}: expected a routing trace, got something else. Record one with generate --trace.") from None
-    config, prompt = Config.from_dict(about.get("config")), about.get("prompt")
+    config = Config.from_dict(about.get("config"))
+    prompt = about.get("prompt")
     _check(path, config, prompt, arrays)
     return RoutingTrace(config, prompt, **arrays)
 
@@ -185,8 +195,11 @@ def _check_sizes(path):
 
 
 def _check(path, config, prompt, arrays):
-    T, L = len(arrays["ids"]), config.n_layers + config.n_mtp_layers
-    E, K, S = config.n_routed_experts, config.n_activated_experts, len(arrays["scores"])
+    T = len(arrays["ids"])
+    L = config.n_layers + config.n_mtp_layers
+    E = config.n_routed_experts
+    K = config.n_activated_experts
+    S = len(arrays["scores"])
     shapes = {"ids": (T,), "experts": (T, L, K), "weights": (T, L, K), "scores": (S, L, E), "bias": (L, E)}
     fits = all(array.dtype == _ARRAYS[name][0] and array.shape == shapes.get(name, array.shape) and array.ndim == _ARRAYS[name][1]
                for name, array in arrays.items())

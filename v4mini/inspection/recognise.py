@@ -139,7 +139,8 @@ def _spelling(entries):                 # of names: whose
 
 
 def _format(found, name):               # -> "fp4", "fp8 as U8", ...
-    weight, scale = found[name], found.get(f"{name.removesuffix('weight')}scale")
+    weight = found[name]
+    scale = found.get(f"{name.removesuffix('weight')}scale")
     plain = {stored: word for word, stored in USUAL.items()}
     if scale is None:
         return f"{weight.dtype} without scales" if weight.dtype in ("I8", "F8_E4M3") else plain.get(weight.dtype, weight.dtype)

@@ -80,7 +80,8 @@ def _said(metadata):                                    # what an index says its
 
 def _report(name, config, stored, problems, checked):
     groups, mtp = counts(config)
-    whole, formats = sum(groups.values(), Count()), defaultdict(int)
+    whole = sum(groups.values(), Count())
+    formats = defaultdict(int)
     for tensor, dtype, shape in stored:
         formats[dtype] += tensor_bytes(tensor, dtype, shape)
     return {

@@ -44,7 +44,8 @@ def formats(config, storage):                           # -> Formats, of NumPy a
 class Float32:
     """Nothing is lost; decoded rows are the stored ones, not a copy."""
 
-    dtype, file_dtype = np.dtype(np.float32), "F32"
+    dtype = np.dtype(np.float32)
+    file_dtype = "F32"
     on_host = True              # codes are NumPy arrays, so they may also lie in a mapped file
 
     def __init__(self, width):
@@ -80,7 +81,8 @@ class Float32:
 class BFloat16(Float32):
     """Rounded to the nearest bfloat16. Numbers that were rounded to FP8 before are bfloat16 already and survive."""
 
-    dtype, file_dtype = np.dtype(ml_dtypes.bfloat16), "BF16"
+    dtype = np.dtype(ml_dtypes.bfloat16)
+    file_dtype = "BF16"
 
     def encode(self, rows):
         return bf16.to_bf16(rows)
@@ -96,10 +98,13 @@ class ReleasedRow(Float32):
     dims, which BF16 rounds. For a plain float32 model this storage is lossy (relative error up to 1/16).
     """
 
-    dtype, file_dtype = np.dtype(np.uint8), "U8"
+    dtype = np.dtype(np.uint8)
+    file_dtype = "U8"
 
     def __init__(self, width, rope):
-        self.width, self.nope, self.rotated = width, width - rope, 2 * rope
+        self.width = width
+        self.nope = width - rope
+        self.rotated = 2 * rope
         self.groups = -(-self.nope // KV_GROUP)
         self.columns = self.nope + self.rotated + -(-self.groups // SCALE_WORD) * SCALE_WORD
 
@@ -128,10 +133,12 @@ class ReleasedKey(Float32):
     The released indexer rotates its keys by a Hadamard transform first; without that (a plain float32 run) FP4 loses more.
     """
 
-    dtype, file_dtype = np.dtype(np.uint8), "U8"
+    dtype = np.dtype(np.uint8)
+    file_dtype = "U8"
 
     def __init__(self, width):
-        self.width, self.packed = width, -(-width // 2)
+        self.width = width
+        self.packed = -(-width // 2)
         self.columns = self.packed + -(-width // BLOCK)
 
     def encode(self, rows):
@@ -169,7 +176,8 @@ class Rows:
     rows[a:b] and rows[index array] decode what they name and nothing else; np.asarray(rows) and rows.T decode everything.
     """
 
-    dtype, ndim = np.dtype(np.float32), 2
+    dtype = np.dtype(np.float32)
+    ndim = 2
 
     def __init__(self, format, pieces):                 # pieces: codes [n, columns], one after the other
         self.format, self.pieces = format, pieces
@@ -195,7 +203,8 @@ class Rows:
         start, stop, step = which.indices(len(self))
         if step != 1:
             return self._gathered(np.arange(start, stop, step))
-        parts, first = [], 0
+        parts = []
+        first = 0
         for piece in self.pieces:
             part = piece[max(start - first, 0): max(stop - first, 0)]
             first += len(piece)
@@ -214,7 +223,8 @@ class Rows:
             raise IndexError(f"rows: expected {-len(self)} to {len(self) - 1}, got {index.min()} to {index.max()}")
         # neighbouring tokens choose much the same entries: each is decoded once
         distinct, back = np.unique(np.where(index < 0, index + len(self), index), return_inverse=True)
-        rows, first = np.empty((len(distinct), self.shape[1]), np.float32), 0
+        rows = np.empty((len(distinct), self.shape[1]), np.float32)
+        first = 0
         for piece in self.pieces:
             low, high = np.searchsorted(distinct, (first, first + len(piece)))
             rows[low:high] = self.format.decode(piece[distinct[low:high] - first])

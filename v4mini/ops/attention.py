@@ -46,11 +46,13 @@ def attend(q, rows, first, sink, window, scale, entries=None, picks=None, visibl
 
     What a token may not read does not reach it, NaN and infinities included: it is left out, as 0 times NaN would not be 0.
     """
-    P, outs = len(rows) - len(q), []
+    P = len(rows) - len(q)
+    outs = []
     for start in range(0, len(q), TOKENS_AT_ONCE):
         stop = min(start + TOKENS_AT_ONCE, len(q))
         lowest = max(0, P + start - window + 1)
-        near, begins = rows[lowest: P + stop], first[start:stop] - lowest
+        near = rows[lowest: P + stop]
+        begins = first[start:stop] - lowest
         chosen, seen = (None if a is None else a[start:stop] for a in (picks, visible))
         far = entries if seen is None or entries is None else entries[: seen.max()]
         width = min(window, max(len(near), WIDEST_PADDED))

@@ -29,7 +29,8 @@ def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * r
     before the first, without ape; None: there is none.
     Source: V4 report 2.3.1-2.3.2; reference inference/model.py, class Compressor (overlap_transform).
     """
-    n, C = len(kv) // ratio, kv.shape[1]
+    n = len(kv) // ratio
+    C = kv.shape[1]
     kv, score = kv.reshape(n, ratio, C), score.reshape(n, ratio, C) + ape
     if not overlap:
         return pool(kv, score)

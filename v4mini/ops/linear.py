@@ -26,7 +26,8 @@ def grouped_linear(x, weight, groups):                  # [T, G * in], Matrix [G
 
     Source: V4 report 2.3.1, grouped output projection; reference inference/model.py, Attention.forward (wo_a).
     """
-    dense, T = weight.dense(), len(x)
+    dense = weight.dense()
+    T = len(x)
     x = x.reshape(T, groups, dense.shape[1]).swapaxes(0, 1)         # [G, T, in]
     z = x @ dense.reshape(groups, -1, dense.shape[1]).swapaxes(1, 2)            # [G, T, out]
     return z.swapaxes(0, 1).reshape(T, len(dense))

@@ -42,7 +42,8 @@ def rope(x, positions, freqs, inverse=False):           # [T, ..., hd], [T] int,
     """
     angles = np.asarray(positions, dtype=np.float32)[:, None] * freqs                   # [T, rd / 2]
     angles = angles.reshape(len(angles), *[1] * (x.ndim - 2), len(freqs))               # [T, ..., rd / 2]
-    cos, sin = np.cos(angles), -np.sin(angles) if inverse else np.sin(angles)
+    cos = np.cos(angles)
+    sin = -np.sin(angles) if inverse else np.sin(angles)
     out = x.copy()
     pairs, turned = (a[..., -2 * len(freqs):] for a in (x, out))
     even, odd = pairs[..., 0::2], pairs[..., 1::2]

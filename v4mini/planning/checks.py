@@ -136,7 +136,8 @@ def promised(row, tools):
     days = [since for since in days_of(tools.prices, ask["model"]) if since >= row["said"]]
     values = [getattr(rate(tools.prices, ask["model"], since), ask["kind"]) for since in days]
     path = ", ".join(f"{value:.4g} from {since}" for since, value in zip(days, values))
-    lower, rising = values[-1] < values[0], any(later > before for before, later in zip(values, values[1:]))
+    lower = values[-1] < values[0]
+    rising = any(later > before for before, later in zip(values, values[1:]))
     verdict = "refuted" if not lower else "qualified" if rising else "supported"
     return Finding(verdict, f"USD per million, {ask['kind'].replace('_', ' ')}, hours of the week averaged: {path}.",
                    {"values": values})
@@ -145,7 +146,8 @@ def promised(row, tools):
 def fits(row, tools):
     """Do the weights and a text of this length fit into a machine, or into so many bytes?"""
     ask = row["with"]
-    model, stored = planned_model(ask["model"]), ask.get("weights", "released")
+    model = planned_model(ask["model"])
+    stored = ask.get("weights", "released")
     needs = needed(model, ask.get("tokens", 4096), 1, stored)
     if "machine" not in ask:
         room = ask["bytes"]
@@ -154,7 +156,8 @@ def fits(row, tools):
     parts, held = [], []
     for name in ask["machine"] if isinstance(ask["machine"], list) else [ask["machine"]]:
         label, _, own = name.partition(":")
-        machine, weights = find_machine(tools.machines, label), own or stored
+        machine = find_machine(tools.machines, label)
+        weights = own or stored
         most = longest(model, machine, 1, weights)
         held.append(most >= ask.get("tokens", 4096))
         parts.append(f"{machine.title}: {machine.room / GB:,.0f} GB usable, {weights} weights "
@@ -167,7 +170,8 @@ def fits(row, tools):
 def steady(row, tools):
     """How much slower is a new token behind a long text than behind a short one: at least, and as measured by others?"""
     ask = row["with"]
-    model, machine = planned_model(ask["model"]), find_machine(tools.machines, ask["machine"])
+    model = planned_model(ask["model"])
+    machine = find_machine(tools.machines, ask["machine"])
     near, far = (step_bound(model, machine, tokens) for tokens in (ask["near"], ask["far"]))
     loss = 100 * (1 - near.seconds / far.seconds)
     full = needed(model, ask["far"], 0)

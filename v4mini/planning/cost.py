@@ -147,7 +147,8 @@ def hosting(model, machine, workload, terms, efficiency, stored="released", stor
 
 
 def _batch_that_fits(model, machine, context, stored, storage):        # -> requests that fit beside each other
-    weights, cache = needed(model, 1, 0, stored, storage), sum(model.cache(context, storage).values())
+    weights = needed(model, 1, 0, stored, storage)
+    cache = sum(model.cache(context, storage).values())
     fits = int((machine.room - weights) // max(1, cache))
     if fits >= 1:
         return fits

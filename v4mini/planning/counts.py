@@ -26,7 +26,8 @@ def counts(config):                                     # -> {group: Count} of t
 
     One token meets one row of the embedding, n_activated_experts of n_routed_experts experts, and all the rest.
     """
-    groups, mtp = defaultdict(Count), Count()
+    groups = defaultdict(Count)
+    mtp = Count()
     for kind in kinds(config):
         met = _met(config, kind.one, kind.size)
         all_of_it = Count(kind.size, met, kind.count * kind.one.nbytes)

@@ -28,7 +28,8 @@ def past_flops(config, context):                        # -> {part: FLOPs}
     row = 4 * config.n_heads * config.head_dim
     flops = {"index": 0, "csa": 0, "hca": 0, "window": config.n_layers * row * min(config.window_size, context + 1)}
     for layer in range(config.n_layers):
-        kind, entries = config.layer_kind(layer), (context + 1) // max(1, config.ratio(layer))
+        kind = config.layer_kind(layer)
+        entries = (context + 1) // max(1, config.ratio(layer))
         if kind == "csa":
             flops["index"] += 2 * config.index_n_heads * config.index_head_dim * entries
             flops["csa"] += row * min(config.index_topk, entries)
@@ -53,7 +54,8 @@ def active_weights(config, head=True):                  # -> numbers that one to
 
 def span_flops(config, start, stop, head=False):        # -> {part: FLOPs} of tokens start .. stop - 1
     """Summed by the trapezoid rule over 64 pieces: every part is piecewise linear in the position."""
-    parts, pieces = {}, min(64, stop - start)
+    parts = {}
+    pieces = min(64, stop - start)
     edges = [start + (stop - start) * i / pieces for i in range(pieces + 1)]
     for low, high in zip(edges, edges[1:]):
         at_low, at_high = (token_flops(config, int(edge), head) for edge in (low, high))

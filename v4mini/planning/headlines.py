@@ -64,7 +64,9 @@ def plain_flops(model, tokens):                         # -> FLOPs of one token,
 
 def headlines():                                        # -> [Headline]
     """All of them, computed now."""
-    flash, pro, v32 = planned_model("flash"), planned_model("pro"), V32Model()
+    flash = planned_model("flash")
+    pro = planned_model("pro")
+    v32 = V32Model()
     return [*_ratios(flash, pro, v32), *_other_ratios(flash, pro, v32), *_flops(flash, pro, v32), *_sizes(flash, pro)]
 
 
@@ -85,7 +87,8 @@ def _other_ratios(flash, pro, v32):
     above, below = cache_total(v32, "bfloat16"), cache_total(pro, "bfloat16")
     yield Headline("8.7x", "cache at 2^20 tokens, V3.2 to V4-Pro", "vllm.ai/blog/deepseek-v4", above / below, "x", 1,
                    f"everything in BF16 on both sides, index keys too: {above / GIB:.3f} GiB / {below / GIB:.3f} GiB")
-    above, below = cache_total(v32, "released"), cache_total(pro, "released", key=FP8_INDEX_KEY)
+    above = cache_total(v32, "released")
+    below = cache_total(pro, "released", key=FP8_INDEX_KEY)
     yield Headline("8.7x", "cache at 2^20 tokens, V3.2 to V4-Pro", "engines that keep index keys in FP8", above / below, "x", 1,
                    f"released rows, but V4's index keys in FP8, 132 bytes as V3.2's: {above / GB:.3f} GB / {below / GB:.3f} GB. "
                    "So the FP4 keys are what lifts 8.7 to 9.5")
@@ -111,7 +114,8 @@ def _other_ratios(flash, pro, v32):
 
 
 def _windows_to_entries(model):
-    config, row = model.config, entry_bytes(model.config, "released")
+    config = model.config
+    row = entry_bytes(model.config, "released")
     entries = sum(row / config.ratio(layer) for layer in range(config.n_layers) if config.ratio(layer))
     return config.n_layers * row / entries
 
@@ -141,7 +145,9 @@ def _sizes(flash, pro):
 
 def near_misses():                                      # -> [(what is counted, Pro, Flash, unit)]: other ways, other numbers
     """What the same two ratios become if one thing is counted otherwise."""
-    flash, pro, v32 = planned_model("flash"), planned_model("pro"), V32Model()
+    flash = planned_model("flash")
+    pro = planned_model("pro")
+    v32 = V32Model()
     rows = []
 
     def cache_row(what, above, below):
@@ -169,7 +175,8 @@ def near_misses():                                      # -> [(what is counted, 
 
 def _without_scales(model):
     if isinstance(model, V32Model):
-        row, key = (sum(model.cache(1, "released").values()) // 61 - 132, 132)
+        row = sum(model.cache(1, "released").values()) // 61 - 132
+        key = 132
         return 61 * MILLION * (row - NO_SCALES["v32_row"] + key - NO_SCALES["v32_key"])
     parts = {kind: size for kind, size in model.cache(MILLION, "released").items() if kind != "unfinished"}
     row, key = entry_bytes(model.config, "released"), index_key_bytes(model.config, "released")

@@ -69,7 +69,8 @@ class V4Model:
         on average. Real routing is less even and touches fewer.
         """
         check_weights(stored)
-        c, parts = self.config, {"experts": 0, "rest": 0}
+        c = self.config
+        parts = {"experts": 0, "rest": 0}
         touched = 1 - (1 - c.n_activated_experts / c.n_routed_experts) ** batch
         for kind in kinds(c):
             if kind.is_mtp or kind.one.group in ("embedding", "hash tables"):
@@ -87,10 +88,13 @@ class V4Model:
 
     def reads(self, context, storage="released"):       # -> {kind: bytes}
         """All index keys, then the picks; all entries of HCA layers; the window of every layer."""
-        c, E, I = self.config, entry_bytes(self.config, storage), index_key_bytes(self.config, storage)
+        c = self.config
+        E = entry_bytes(self.config, storage)
+        I = index_key_bytes(self.config, storage)
         found = {"window": c.n_layers * min(c.window_size, context) * E, "csa": 0, "index_keys": 0, "hca": 0}
         for layer in range(c.n_layers):
-            kind, entries = c.layer_kind(layer), context // max(1, c.ratio(layer))
+            kind = c.layer_kind(layer)
+            entries = context // max(1, c.ratio(layer))
             if kind == "csa":
                 found["index_keys"] += entries * I
                 found["csa"] += min(c.index_topk, entries) * E

@@ -27,14 +27,16 @@ def gpu_and_host(model, gpu, host, disk_rate, context, stored="released", storag
 
 def _token(model, places, disk_rate, context, stored, storage):
     groups = model.weights(stored)
-    experts, dense = groups.get(EXPERTS, 0), sum(size for group, size in groups.items() if group != EXPERTS)
+    experts = groups.get(EXPERTS, 0)
+    dense = sum(size for group, size in groups.items() if group != EXPERTS)
     cache = sum(model.cache(context, storage).values())
     step = model.step_weights(1, stored)
     each_token = step["rest"] + sum(model.reads(context, storage).values())
     first = places[0]
     over = max(0, dense + cache - first[1])             # dense weights that the first place cannot keep
     free = [max(0, first[1] - dense - cache), *(size for _, size, _ in places[1:])]
-    shares, left = [], 1.0
+    shares = []
+    left = 1.0
     for size in free:
         shares.append(min(left, size / experts) if experts else left)
         left -= shares[-1]

@@ -52,7 +52,8 @@ def weights_table(model, mtp=False):                    # -> [{"stored", "bytes"
     rows = []
     for stored in WEIGHTS if isinstance(model, V4Model) else ("released", "bf16"):
         groups = model.weights(stored, mtp)
-        experts, total = groups.get(EXPERTS, 0), sum(groups.values())
+        experts = groups.get(EXPERTS, 0)
+        total = sum(groups.values())
         rows.append({"stored": stored, "bytes": total, "experts": experts, "rest": total - experts})
     return rows
 
@@ -73,7 +74,8 @@ def cache_table(model, context):                        # -> [{"storage", "kinds
 
 def flops_table(model, contexts):                       # -> [{"context", "dense", part: FLOPs ..., "total"}]
     """FLOPs of one token behind so many, part by part, plain: a multiply and an add are 2, in whatever format."""
-    dense, rows = sum(model.dense().values()), []
+    dense = sum(model.dense().values())
+    rows = []
     for context in contexts:
         parts = {part: flops for part, (flops, _) in model.growing(context).items()}
         rows.append({"context": context, "dense": dense, **parts, "total": dense + sum(parts.values())})

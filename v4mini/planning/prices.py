@@ -61,7 +61,8 @@ class Rate:
 
 def read_prices(*paths):                                # -> Prices
     """Read and join files. Raises Refused."""
-    api, named = {}, {"machines": {}, "electricity": {}, "workloads": {}}
+    api = {}
+    named = {"machines": {}, "electricity": {}, "workloads": {}}
     for path in paths:
         tables = read_table(path, TABLES)
         for row in tables["api"]:

@@ -60,7 +60,9 @@ def admitted(requests, speed):                          # [[k] chances, ...], fu
     have a say in whether it is verified, and what comes out would not follow the model any more.
     """
     order = sorted(((-a, at, place) for at, chances in enumerate(requests) for place, a in enumerate(survivals(chances))))
-    taken, tokens, best = [0] * len(requests), float(len(requests)), len(requests) * speed(len(requests))
+    taken = [0] * len(requests)
+    tokens = float(len(requests))
+    best = len(requests) * speed(len(requests))
     for a, at, _ in order:
         rate = (tokens - a) * speed(len(requests) + sum(taken) + 1)
         if not rate > best:

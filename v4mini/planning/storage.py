@@ -50,7 +50,8 @@ class Kind:
 @lru_cache(maxsize=64)
 def kinds(config):                                      # -> (Kind, ...)
     """All tensors of a checkpoint, summed up: Pro has 140,000, of some 40 kinds."""
-    counted, first = Counter(), {}
+    counted = Counter()
+    first = {}
     for spec in tensors(config):
         key = _NUMBERS.sub("", spec.name), spec.shape, spec.format, spec.group
         counted[key] += 1
@@ -80,7 +81,8 @@ def format_bytes(config, weights="released", mtp=False):        # -> {format: by
 
 def spec_bytes(spec, weights):                          # -> bytes of one tensor, scales included
     """By the table above. Plain floats and tables stay as they are."""
-    is_expert, is_quantised = spec.group == EXPERTS, spec.group in QUANTISED
+    is_expert = spec.group == EXPERTS
+    is_quantised = spec.group in QUANTISED
     if weights == "q2" and (is_expert or is_quantised or spec.group == "output head"):
         return _ds4_bytes(spec, is_expert)
     if weights == "released" or not is_quantised:
@@ -94,7 +96,8 @@ def spec_bytes(spec, weights):                          # -> bytes of one tensor
 
 def stored_format(spec, weights):                       # -> "fp4", "int8" ...
     """The number format that this way of storing gives a tensor."""
-    is_expert, is_quantised = spec.group == EXPERTS, spec.group in QUANTISED
+    is_expert = spec.group == EXPERTS
+    is_quantised = spec.group in QUANTISED
     if weights == "q2" and (is_expert or is_quantised or spec.group == "output head"):
         return "q2" if is_expert else "q8"
     if weights == "released" or not is_quantised:

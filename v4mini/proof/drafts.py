@@ -39,7 +39,10 @@ def golden_rounds(folder):                              # -> {name: array}
 
 def rounds(model, ids, reads):                          # yields {"logits", "drafts", "confidence"} of each greedy round
     """Read so many tokens of `ids`, then draft a block behind the next one."""
-    cache, drafter, logits, before = model.new_cache(), None, [], 0
+    cache = model.new_cache()
+    drafter = None
+    logits = []
+    before = 0
 
     def choose(row):
         logits.append(np.array(row))

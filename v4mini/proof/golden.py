@@ -37,7 +37,8 @@ def verify_golden(folder, backend="numpy"):             # yields Verdict
     model = load(folder / "official_exact", "auto")
     if model.ops.name != backend:
         golden = np.load(folder / "official_exact" / "cases.npz")
-        ids, start = golden["ids"], int(golden["decode_from"])
+        ids = golden["ids"]
+        start = int(golden["decode_from"])
         for name, value in (("logits", model.logits(ids)), ("decode_logits", _decode(model, ids, start))):
             yield _largest(f"exact {name}, engine {model.ops.name}", value, golden[name])
 
@@ -82,7 +83,8 @@ def floor(golden):                                      # -> (median difference,
 
 def nearest(model, golden, count=RUNS):                 # -> float32 [T, V]
     """The first of `last_bit_runs` that is as near to the golden logits as the script is to itself, else the nearest."""
-    best, best_apart = None, (np.inf, np.inf)
+    best = None
+    best_apart = (np.inf, np.inf)
     for logits in last_bit_runs(model, golden["ids"], count):
         apart = _apart(logits, golden["logits"])
         if best is None or apart < best_apart:
@@ -128,7 +130,9 @@ def _sets(case, value, wanted):                         # the same picks, in any
 
 
 def _weights(path, model):                              # every decoded weight against ml_dtypes in float32
-    store, differs, count = open_store(path), 0, 0
+    store = open_store(path)
+    differs = 0
+    count = 0
     for name in store:
         scale = name.removesuffix("weight") + "scale"
         if not name.endswith(".weight") or scale not in store:
@@ -143,7 +147,8 @@ def by_ml_dtypes(codes, scale):                         # -> float32 [out, in], 
     """Decode an FP8 or packed FP4 weight by ml_dtypes' own types."""
     if codes.dtype == np.int8:
         nibbles = np.stack([codes.view(np.uint8) & 15, codes.view(np.uint8) >> 4], axis=-1).reshape(len(codes), -1)
-        codes, tile = nibbles.astype(np.uint8).view(ml_dtypes.float4_e2m1fn), (1, 32)
+        codes = nibbles.astype(np.uint8).view(ml_dtypes.float4_e2m1fn)
+        tile = (1, 32)
     else:
         tile = (128, 128)
     out, width = codes.shape

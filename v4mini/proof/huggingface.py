@@ -27,7 +27,8 @@ TIE = 1e-5                  # index scores closer than this may be ranked either
 def verify_huggingface(configs=5, lengths=LENGTHS, backend="auto", seed=1):      # yields Verdict
     """Logits of random models at every length, and cached decode in random splits. Raises Refused without torch."""
     transformers_model([])
-    done, rng = 0, np.random.default_rng(seed)
+    done = 0
+    rng = np.random.default_rng(seed)
     while done < configs:
         config = random_config(rng, n_hash_layers=done % 4)
         tensors = random_tensors(config, seed=int(rng.integers(1 << 30)))
@@ -46,7 +47,9 @@ def _compare(case, ours, theirs, ids, lengths, rng):
         with torch.no_grad():
             wanted = theirs(torch.tensor(ids[None, :length])).logits[0].numpy()
         yield _judge(case, ours, ids[:length], wanted)
-    whole, cache, worst = ours.logits(ids), ours.new_cache(), 0.0
+    whole = ours.logits(ids)
+    cache = ours.new_cache()
+    worst = 0.0
     while cache.length < len(ids):
         some = ids[cache.length: cache.length + int(rng.choice([1, 1, 2, 3, 5, 64, 130, 400]))]
         worst = max(worst, float(np.abs(ours.prefill(some, cache) - whole[cache.length - 1]).max()))

@@ -17,7 +17,9 @@ from v4mini.shapes import Refused
 from v4mini.viz.tables import human_bytes
 
 PYTHON = (3, 11), (3, 14)                               # from, and below
-CORES, MEMORY, DISK = 2, 4 << 30, 1 << 30               # the lessons and the tests run with that
+CORES = 2                                               # the lessons and the tests run with that
+MEMORY = 4 << 30                                        # bytes
+DISK = 1 << 30
 NEARLY = 0.9                                            # a machine sold with 4 GiB tells of a little less
 EXTRAS = "lab", "test", "hub", "parity"
 

@@ -148,7 +148,8 @@ def _here(golden):                                      # what a comparison depe
 
 
 def _code_digest():                                     # of all of the package's sources
-    root, whole = Path(__file__).parents[1], hashlib.sha256()
+    root = Path(__file__).parents[1]
+    whole = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return whole.hexdigest()

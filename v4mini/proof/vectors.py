@@ -30,12 +30,14 @@ LARGEST_FILE = 1 << 30                                  # bytes
 
 def judge_vectors(folder, path):                        # folder of the golden cases, .npz -> yields Verdict
     """Compare another runtime's arrays with the exact case and the rounds of DSpark. Raises Refused for files that hold none."""
-    theirs, golden = _arrays(path), np.load(Path(folder) / "official_exact" / "cases.npz")
+    theirs = _arrays(path)
+    golden = np.load(Path(folder) / "official_exact" / "cases.npz")
     if not theirs:
         raise Refused(f"vectors: expected one of {', '.join(ARRAYS)}, or of DSpark's logits_0 and so on, in {path}, got none. "
                       "See data/golden/README.md.")
     for name in [name for name in ARRAYS if name in theirs]:
-        value, wanted = _expected(name, theirs[name], golden[name], "One row a token of `ids`."), golden[name]
+        value = _expected(name, theirs[name], golden[name], "One row a token of `ids`.")
+        wanted = golden[name]
         yield Verdict(f"exact {name}", len(wanted), float(np.abs(value.astype(np.float64) - wanted).max()), EXACT, "largest")
     yield from _judge_rounds(folder, {name: value for name, value in theirs.items() if name in DRAFTS})
 

@@ -68,7 +68,8 @@ def encode_chat(messages, thinking=False, effort=None, drop_thinking=True, conte
 
 def _message(messages, place, thinking, asked, instructions):
     message = messages[place]
-    role, content = message["role"], message.get("content") or ""
+    role = message["role"]
+    content = message.get("content") or ""
     if role == "user":
         pieces = (plain(text) if kind == "text" else f"<tool_result>{plain(text)}</tool_result>" for kind, text in content)
         return MARKS[USER] + "\n\n".join(pieces)

@@ -13,7 +13,8 @@ class ChatMemory:
     """What a model remembers of a chat. `read` and `kept` count the tokens of the last turn that were read, and that were not."""
 
     def __init__(self, model):
-        self._model, self._lines = model, []
+        self._model = model
+        self._lines = []
         self.read = self.kept = 0
 
     def open(self, ids, lasting=None, progress=None):       # -> cache that holds all of `ids` but the last one
@@ -45,7 +46,9 @@ class ChatMemory:
 
     def forget(self):
         """Begin anew."""
-        self._lines, self.read, self.kept = [], 0, 0
+        self._lines = []
+        self.read = 0
+        self.kept = 0
 
     def _read(self, line, ids, progress):
         before = line.cache.length
@@ -58,7 +61,8 @@ class _Line:
     """A cache, and the tokens it was given: it holds as many of them as its length says."""
 
     def __init__(self, cache, ids=()):
-        self.cache, self.ids = cache, list(ids)
+        self.cache = cache
+        self.ids = list(ids)
 
     def fit(self, expected):                      # -> how many of `expected` are there already, 0 if rewinding cannot reach them
         held = self.ids[: self.cache.length]

@@ -79,7 +79,8 @@ def turns(messages, before=()):                 # [message] -> [message], withou
 
     A piece is ("text", str) or ("result", str). Results stand in the order of the calls they answer, which may be in `before`.
     """
-    merged, order = [], {}
+    merged = []
+    order = {}
     for message in before:
         order = _order_of_calls(message, order)
     for message in messages:
@@ -154,7 +155,8 @@ def _check_fields(message, number):
 
 
 def _check_content(message, number):
-    role, content = message["role"], message.get("content")
+    role = message["role"]
+    content = message.get("content")
     may_lack = role in ("system", "assistant") and content is None
     listed = role == "tool" and isinstance(content, list) and all(
         isinstance(part, dict) and isinstance(part.get("type"), str)
@@ -168,8 +170,10 @@ def _check_content(message, number):
 
 
 def _check_order(messages, number):
-    message, before = messages[number], messages[:number]
-    role, previous = message["role"], before[-1] if before else {"role": "nothing"}
+    message = messages[number]
+    before = messages[:number]
+    role = message["role"]
+    previous = before[-1] if before else {"role": "nothing"}
     if role == "system" and any(m["role"] != "system" for m in before):
         raise Refused(f"messages[{number}]: expected system messages first, got one behind {previous['role']}. In the middle "
                       "of a conversation, use latest_reminder or developer.")

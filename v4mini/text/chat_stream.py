@@ -24,10 +24,13 @@ class AnswerStream:
     """
 
     def __init__(self, tokenizer, thinking=False):
-        self._tokenizer, self._thinking, self._stream = tokenizer, thinking, StreamDecoder(tokenizer)
+        self._tokenizer = tokenizer
+        self._thinking = thinking
+        self._stream = StreamDecoder(tokenizer)
         self._held = ""                         # with marks; always a beginning of one of BEGINNINGS
         self._texts = {THOUGHTS: [], ANSWER: [], CALLS: []}
-        self.part, self.ids = THOUGHTS if thinking else ANSWER, []
+        self.part = THOUGHTS if thinking else ANSWER
+        self.ids = []
 
     @property
     def texts(self):                            # -> {part: text so far}, calls as their markup

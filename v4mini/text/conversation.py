@@ -36,7 +36,8 @@ class Conversation:
         self._model, self._tokenizer, self._generate = model, tokenizer, generate
         self.settings = {"thinking": thinking, "effort": effort, "drop_thinking": drop_thinking, "instructions": instructions}
         self.messages = [{"role": "system", "content": system}] if system else []
-        self.memory, self.answer = ChatMemory(model), None
+        self.memory = ChatMemory(model)
+        self.answer = None
 
     def ask(self, question, max_new_tokens=512, progress=None, **sampling):     # yields (part, text)
         """Read the question and answer it: gives ("thoughts", "answer" or "calls", text) as it comes; see AnswerStream.
@@ -48,7 +49,8 @@ class Conversation:
         asked = list(question) if isinstance(question, list | tuple) else [{"role": "user", "content": question}]
         before = len(self.messages)
         self.messages += asked
-        stream, ended = AnswerStream(self._tokenizer, self.settings["thinking"]), False
+        stream = AnswerStream(self._tokenizer, self.settings["thinking"])
+        ended = False
         try:
             ids = self.prompt_ids()
             cache = self.memory.open(ids, self._lasting(ids), progress)

@@ -29,7 +29,8 @@ def from_file(talk, fields, source):            # Conversation, parsed JSON, pat
     for name in ("thinking", "drop_thinking"):
         if type(fields.get(name)) is not bool:
             raise Refused(f"{source}: expected true or false as {name}, got {fields.get(name)!r:.40}. Was it edited?")
-    effort, efforts = fields.get("effort"), talk.settings["instructions"].efforts
+    effort = fields.get("effort")
+    efforts = talk.settings["instructions"].efforts
     if effort is not None and (effort not in efforts or not fields["thinking"]):
         raise Refused(f"{source}: expected an effort out of {', '.join(efforts)} beside thinking, got {effort!r:.40}. "
                       "Was it said to another release?")

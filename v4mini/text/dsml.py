@@ -50,7 +50,8 @@ def named_calls(calls):                         # -> [(name, arguments as a dict
 def read_calls(text, start, tools=None):        # text with marks, behind START -> place behind the block, [call]
     """Parse a block, or refuse it with the place where it goes wrong. tools: refuse calls of any other."""
     known = None if tools is None else tool_names(tools)
-    reader, calls = _Reader(text, start), []
+    reader = _Reader(text, start)
+    calls = []
     reader.take(">\n", "tool_calls")
     while not reader.comes(CLOSE):
         calls.append(_read_call(reader, known))

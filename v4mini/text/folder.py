@@ -18,7 +18,9 @@ def folder_texts(path, apart=None):             # -> [(name, text)], [(name, why
     root = Path(path)
     if not root.is_dir():
         raise Refused(f"--text: expected a folder, got {path}. Name one that holds text files.")
-    texts, left_out, total = [], [], 0
+    texts = []
+    left_out = []
+    total = 0
     for file in _files(root, apart):
         name = file.relative_to(root).as_posix()
         text, why = _text(file)

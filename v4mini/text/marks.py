@@ -45,7 +45,8 @@ def first_mark(text):                           # -> name of the first special t
 
 def to_ids(text, tokenizer):                    # -> list of ids
     """Marks become their one id; what lies between them is encoded as ordinary text. Raises Refused for unknown tokens."""
-    ids, start = [], 0
+    ids = []
+    start = 0
     for found in _MARK.finditer(text):
         name = NAMES[found[0]]
         if name not in tokenizer.special:

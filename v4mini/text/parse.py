@@ -28,7 +28,9 @@ def parse_ids(ids, tokenizer, thinking=False, tools=None):      # -> message
 
 
 def _parsed(text, thinking, tools):
-    place, thoughts, calls = 0, "", []
+    place = 0
+    thoughts = ""
+    calls = []
     if thinking:
         place, thoughts, stop = _until(text, place, MARKS[END_THINK], START)
         if stop != MARKS[END_THINK]:

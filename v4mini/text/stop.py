@@ -16,7 +16,9 @@ class StopText:
         for stop in stops:
             if not isinstance(stop, str) or not stop:
                 raise Refused(f"stop: expected some text, got {stop!r:.40}. Leave it out to go on until the end.")
-        self._stops, self._held, self.found = tuple(stops), "", None
+        self._stops = tuple(stops)
+        self._held = ""
+        self.found = None
 
     def put(self, text):                        # -> text that may be shown
         """One more piece. Behind a stop text nothing comes any more."""

@@ -28,7 +28,8 @@ class Tokenizer:
         for name in (BOS, EOS):
             if name not in self.special:
                 raise Refused(f"{source}: expected the special token {name}, got none of that name. Is it DeepSeek's tokenizer?")
-        self._plain, self._added = _engine(for_package(fields), source), fields.added
+        self._plain = _engine(for_package(fields), source)
+        self._added = fields.added
         self.bos_id, self.eos_id = self.special[BOS], self.special[EOS]
         self.vocab_size = len(self._bytes)
         self._check_round_trip()

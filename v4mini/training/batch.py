@@ -27,7 +27,8 @@ class Batch:
     def __post_init__(self):
         for name, dtype in (("ids", np.int64), ("ends", np.int64), ("positions", np.int64), ("weights", np.float32)):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype))
-        T, ends = len(self.ids), self.ends
+        T = len(self.ids)
+        ends = self.ends
         for name in ("ids", "positions", "weights"):
             if getattr(self, name).shape != (T,):
                 raise Refused(f"batch: expected {name} [T] with T = {T}, got {list(getattr(self, name).shape)}.")

@@ -21,7 +21,8 @@ class Batches:
 
     def __init__(self, corpus, tokenizer, config, rng):
         self.corpus, self.tokenizer, self.span, self.rng = corpus, tokenizer, config.max_seq_len, rng
-        self.marks, self.rows = Marks.of(tokenizer), None
+        self.marks = Marks.of(tokenizer)
+        self.rows = None
 
     def batch(self, stage):                             # Stage -> Batch
         """The next `stage.rows` rows of `stage.length` tokens: each a document's parts, or one sequence of something else."""
@@ -67,8 +68,10 @@ def row_weights(is_answer, share=ANSWERS):              # [T] bool -> [T] float3
 
     A row of a synthetic task weighs as much as a row of text, however few answers it has.
     """
-    T, known = len(is_answer), is_answer[1:]
-    weights, answers = np.zeros(T, np.float32), int(known.sum())
+    T = len(is_answer)
+    known = is_answer[1:]
+    weights = np.zeros(T, np.float32)
+    answers = int(known.sum())
     rest = T - 1 - answers
     if answers == 0 or rest == 0:
         weights[:-1] = T / (T - 1)

@@ -91,7 +91,9 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
     measured["index_recall"] = {str(layer): share for layer, share in recall.items()}
     measured["needles"] = []
     for hay in haystacks:
-        tokens, others, is_random = hay["tokens"], hay.get("others", 0), hay.get("random", False)
+        tokens = hay["tokens"]
+        others = hay.get("others", 0)
+        is_random = hay.get("random", False)
         told(f"needles in {tokens:,} tokens" + f", {others:,} more facts" * bool(others) + ", untrained indexers" * is_random)
         searched = with_random_indexers(model) if is_random else model
         found = needles(searched, tokenizer, ids, tokens, questions, others, 1.0 if others else 0.0, hay.get("times", 1))
@@ -101,7 +103,8 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
 
 def quoted(card):                       # dict -> dict
     """What a card beside this one says of its model. Raises Refused for a model that lacks nothing, or was not measured."""
-    trained, measured = card.get("trained", {}), card.get("measured")
+    trained = card.get("trained", {})
+    measured = card.get("measured")
     if not trained.get("without") or measured is None:
         raise Refused("card: expected the measured card of a model that was trained --without something, got another. "
                       "Measure it with v4mini card PATH --measure.")
@@ -163,7 +166,8 @@ def _trained_text(trained):
 
 
 def _beside_text(other):
-    what, measured = ", ".join(WHAT[part] for part in other["without"]), other["measured"]
+    what = ", ".join(WHAT[part] for part in other["without"])
+    measured = other["measured"]
     return (f"For contrast, a model of the same recipe, {other['steps']:,} of its steps, without one part:\n{what}\n"
             f"{measured['held_out']['bits_per_byte']:.3f} bits per byte; {_busiest(measured)}\n{_needles_text(measured)}")
 

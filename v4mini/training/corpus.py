@@ -21,7 +21,8 @@ class Corpus:
     @classmethod
     def of(cls, texts, tokenizer):                      # strings -> Corpus
         """Encode texts. Raises Refused if there are none."""
-        pieces, nbytes = [], 0
+        pieces = []
+        nbytes = 0
         for text in texts:
             pieces.append([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id])
             nbytes += len(text.encode("utf-8", "replace"))
@@ -56,7 +57,9 @@ class Rows:
     def next(self, rng):                                # -> [[ids], ...], together `length` tokens
         """The next row. rng is asked only when an epoch begins."""
         if self.seed is None or self.used == self._count():
-            self.seed, self.used, self._order = int(rng.integers(2**53)), 0, None
+            self.seed = int(rng.integers(2**53))
+            self.used = 0
+            self._order = None
         if self._order is None:
             own = np.random.default_rng(self.seed)
             self._phase = int(own.integers(self.length))

@@ -48,7 +48,8 @@ class Rounds:
 def rounds_of(model, ids, anchors):                     # Model, [T] int, [R] int: places of anchors -> Rounds
     """Let the model read a text and put a round at each anchor; 1 <= anchor <= T - 1 - G, as the text must go on."""
     c = model.config
-    G, taps = c.dspark_block_size, []
+    G = c.dspark_block_size
+    taps = []
     ids, (span,) = model.flatten([ids])
     streams = model.streams(ids, [(span, NoMemory())], taps=taps)
     taps = model.ops.host(beside(model.ops, taps))
@@ -73,13 +74,15 @@ def _picks(anchors, T, G, window):                      # -> [A, W + G - 1]: mai
 def draft_loss_and_gradients(config, params, rounds, engine="auto"):    # -> {loss: float}, {released name: array}, {layer: [E]}
     """One step: losses, the gradients of the drafter's own tensors, and how many tokens each of its experts got."""
     tape = Tape(*choose_gradients(engine))
-    tape.sparse, tape.spans = True, [slice(0, len(rounds.ids))]
+    tape.sparse = True
+    tape.spans = [slice(0, len(rounds.ids))]
     weights, found = leaves(config, params, tape)
     main_positions = np.arange(len(rounds.taps))
     h, base = parallel_stage(tape, Value(rounds.taps, tape), main_positions, rounds.ids, rounds.positions, rounds.picks, weights,
                              config, keep=lambda layer, rows: rows)
     rows, bias = markov(tape, rounds.previous, weights.dspark)
-    logits, sure = base + bias, confidence(tape, h, rows, weights.dspark)
+    logits = base + bias
+    sure = confidence(tape, h, rows, weights.dspark)
     losses, g_logits, g_sure = draft_losses(logits.data, sure.data[:, 0], rounds.targets, rounds.wanted, rounds.weights)
     logits.add_gradient(g_logits)
     sure.add_gradient(g_sure[:, None])
@@ -91,10 +94,12 @@ def draft_loss_and_gradients(config, params, rounds, engine="auto"):    # -> {lo
 def draft_losses(logits, sure, targets, wanted, weights):
     """logits [A, V], sure [A] (logits), targets [A], wanted [A, V], weights [A] -> losses, gradients of logits and of sure."""
     share = (weights / weights.sum()).astype(logits.dtype)
-    q, at = softmax(logits), np.arange(len(logits))
+    q = softmax(logits)
+    at = np.arange(len(logits))
     apart = 0.5 * np.abs(q - wanted).sum(axis=1)                                        # [A], total variation
     surprise = -np.log(np.maximum(q[at, targets], np.finfo(q.dtype).tiny))
-    chance, kept = 1 / (1 + np.exp(-sure)), 1 - apart
+    chance = 1 / (1 + np.exp(-sure))
+    kept = 1 - apart
     doubt = np.logaddexp(0, sure) - kept * sure         # binary cross entropy, of the logit
     losses = {"cross entropy": float(surprise @ share), "distance": float(apart @ share), "confidence": float(doubt @ share)}
     losses["loss"] = 0.1 * losses["cross entropy"] + 0.9 * losses["distance"] + losses["confidence"]

@@ -54,7 +54,8 @@ def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_
 
 def nll(model, ids):                                    # [T] -> [T - 1] float64, nats
     """-log p of each token after the first, given all before it. Reads in chunks, so a text may be of any length."""
-    cache, nats = model.new_cache(), []
+    cache = model.new_cache()
+    nats = []
     for start in range(0, len(ids) - 1, CHUNK):
         piece = ids[start: start + CHUNK]
         with model.appending([piece], [cache]) as (flat, spans):
@@ -89,7 +90,8 @@ def needles(model, tokenizer, text, tokens, questions=64, others=0, similar=0.0,
 
 def _search(model, tokenizer, text, tokens, questions, others, similar, seed, progress):
     """One haystack -> right [n] bool, depth [n] int, seconds to read it and to answer a question, bytes of its cache."""
-    rng, marks = np.random.default_rng([seed, tokens]), Marks.of(tokenizer)
+    rng = np.random.default_rng([seed, tokens])
+    marks = Marks.of(tokenizer)
     ids, facts = haystack(rng, text, marks, tokens, min(questions, tokens // 32), others, similar)
     cache, began = model.new_cache(), time.perf_counter()
     model.prefill(ids, cache, progress)

@@ -52,7 +52,10 @@ class Difficulty:
 
 def fact_row(rng, text, marks, tokens, difficulty):     # -> ids [tokens] int64, is_answer [tokens] bool
     """One row of text, facts and ever more questions. Every fact is asked for once at most."""
-    row, answers, facts, open_keys = [], [], {}, []
+    row = []
+    answers = []
+    facts = {}
+    open_keys = []
     gap = difficulty.gap * (difficulty.spread**rng.random() if difficulty.spread > 1 else 1)
     while len(row) < tokens:
         length = min(int(rng.geometric(1 / gap)), LONGEST_TEXT)
@@ -115,7 +118,8 @@ def haystack(rng, text, marks, tokens, needles, others=0, similar=0.0, keys=3): 
 
     similar: share of the others' keys that differ from an earlier key in one token.
     """
-    width, cell = keys + 2 + VALUE, 16
+    width = keys + 2 + VALUE
+    cell = 16
     cells = tokens // cell
     if needles + others > cells:
         raise Refused(f"haystack: expected at most {cells} facts in {tokens} tokens, got {needles + others}. Take a longer one.")
@@ -123,7 +127,8 @@ def haystack(rng, text, marks, tokens, needles, others=0, similar=0.0, keys=3): 
     ids = np.resize(text[start: start + tokens], tokens).astype(np.int64)
     even = np.linspace(0, cells - 1, needles).astype(int)
     rest = rng.permutation(np.setdiff1d(np.arange(cells), even))[:others]
-    found, taken = [], {}
+    found = []
+    taken = {}
     for number, place in enumerate([*even, *rest]):
         key = new_key(rng, taken, marks, keys, similar if number >= needles else 0.0)
         value = tuple(rng.choice(marks.letters, VALUE).tolist())

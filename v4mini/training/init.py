@@ -76,7 +76,8 @@ def hash_table(rng, counts, experts, k):                # [V] -> [V, k] int64, k
 
     How V4's tables were made is not published.
     """
-    load, table = np.zeros(experts), np.empty((len(counts), k), np.int64)
+    load = np.zeros(experts)
+    table = np.empty((len(counts), k), np.int64)
     for token in np.argsort(-np.asarray(counts), kind="stable"):
         table[token] = np.lexsort((rng.random(experts), load))[:k]
         load[table[token]] += counts[token] + 1e-6

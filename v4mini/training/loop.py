@@ -38,7 +38,8 @@ def train(run, folder, most=None, report=None, stop=None, save_seconds=SAVE_SECO
 
 
 def _steps(run, folder, most, report, stop, save_seconds, begun):
-    saved, lines = time.monotonic(), []
+    saved = time.monotonic()
+    lines = []
     _forget_after(folder / LOG, run.step)
     while not run.is_over and (most is None or run.step < most) and not (stop and stop()):
         began = time.perf_counter()
@@ -108,7 +109,8 @@ class StopRequest:
     """
 
     def __init__(self, at_once=False):
-        self.at_once, self._asked = at_once, threading.Event()
+        self.at_once = at_once
+        self._asked = threading.Event()
 
     def __call__(self):
         return self._asked.is_set()

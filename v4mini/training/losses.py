@@ -44,7 +44,8 @@ def balance(scores, chosen, spans):                     # [T, E], [T, K] int, [s
     E, K = scores.shape[1], chosen.shape[1]
     a = affinity(scores)
     total = a.sum(axis=1, keepdims=True)
-    value, g = 0.0, np.empty_like(scores)
+    value = 0.0
+    g = np.empty_like(scores)
     for span in spans:
         T = span.stop - span.start
         f = (np.bincount(chosen[span].ravel(), minlength=E) * (E / (K * T))).astype(scores.dtype)

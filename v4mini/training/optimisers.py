@@ -42,7 +42,8 @@ def independent_rows(spec, config):                     # -> [slice of rows, ...
     wo_a holds one matrix per output group, a CSA compressor's wkv and wgate one for each half of an entry's tokens,
     mHC's fn those of pre, post and comb.
     """
-    rows, M = spec.shape[0], config.hc_mult
+    rows = spec.shape[0]
+    M = config.hc_mult
     if spec.name.endswith("wo_a.weight"):
         return _even(rows, config.o_groups)
     if ".compressor.w" in spec.name:

@@ -22,7 +22,8 @@ def check_parameters(config, params):
         state = "missing" if name in wanted else "unknown"
         raise Refused(f"params: {name} is {state}. Expected the names of weights.spec.tensors.")
     for name, spec in wanted.items():
-        array, kinds = params[name], "iu" if spec.format == "i64" else "f"
+        array = params[name]
+        kinds = "iu" if spec.format == "i64" else "f"
         if array.shape != spec.shape or array.dtype.kind not in kinds:
             raise Refused(f"params: expected {name} {list(spec.shape)} {'int' if kinds == 'iu' else 'float32'}, "
                           f"got {list(array.shape)} {array.dtype}.")
@@ -45,7 +46,8 @@ def leaves(config, params, tape, quantise=None):        # -> Weights of Values, 
     stored = {}
     for spec in tensors(config):
         stored |= as_released(spec, params[spec.name]) if quantise else {spec.name: params[spec.name]}
-    held, found = [], {}
+    held = []
+    found = {}
 
     def tensor(name):                                   # vectors must be float32 already: the tree then holds these very arrays
         array = stored.get(name)

@@ -15,7 +15,8 @@ def scattered(rng, tokens, span, jumps=True):           # -> [tokens] int64, ris
     The reach is log-uniform for half of the rows, so that every scale is seen, and uniform for the others, since of
     log-uniform ones too few reach the far end. Without jumps only the start is random.
     """
-    blocks, room = -(-tokens // BLOCK), span // BLOCK
+    blocks = -(-tokens // BLOCK)
+    room = span // BLOCK
     if room <= blocks:
         return np.arange(tokens)
     reach = blocks

@@ -136,7 +136,8 @@ def _speaking():
     """All layers: text, and not to forget. MTP learns from the third stage on; what ships is rounded as it ships in the last."""
     drills = {"copying": 0.04, "brackets": 0.04, "sums": 0.04}
     mix, fetching = {"text": 0.62, "facts": 0.26, **drills}, {"text": 0.5, "facts": 0.38, **drills}
-    hard, rare = Difficulty(gap=5, similar=0.6), Difficulty(gap=5, similar=0.5, spread=8)
+    hard = Difficulty(gap=5, similar=0.6)
+    rare = Difficulty(gap=5, similar=0.5, spread=8)
     return (Stage("all layers", 100, 16, 512, mix, 0.015, warm_up=15, mtp_weight=0.0),
             Stage("what the indexer picks", 160, 16, 512, mix, 0.015, difficulty=hard, mtp_weight=0.0, index_phase="sparse"),
             Stage("all entries, two tokens ahead", 200, 16, 512, fetching, 0.012, difficulty=rare),

@@ -9,7 +9,8 @@ from v4mini.shapes import Refused
 from v4mini.untrusted import brief, is_text
 
 WHOLE, NUMBER, TEXT = "a whole number", "a number", "text"      # of JSON; whole ones are 0 or more, none is beyond LARGEST
-LARGEST, LONGEST = 10**18, 2000
+LARGEST = 10**18
+LONGEST = 2000
 LEFT_OUT = ("index", "balance")
 
 

@@ -30,7 +30,8 @@ def check_state(path, recipe, corpus, state):
     step = _whole(path, state, "step", done, done + before)
     _whole(path, state, "adamw_steps", done, step)
     each = [one.rows * one.length for one in recipe.stages[: number + 1]]
-    least, most = done * each[-1], done * each[-1] + (step - done) * max(each)
+    least = done * each[-1]
+    most = done * each[-1] + (step - done) * max(each)
     _whole(path, state, "tokens", least, most)
     seconds, accuracy = state["seconds"], state["accuracy"]
     _expect(path, "seconds", _is_number(seconds) and seconds >= 0, "a number of 0 or more", seconds)
@@ -110,7 +111,8 @@ def _check_batch(path, where, config, stage, batch, routes):
     _expect(path, f"{where}.ids", batch["ids"].shape == (T,) and _all_in(batch["ids"], config.vocab_size - 1), f"{T:,} token ids",
             f"{list(batch['ids'].shape)}")
     _expect(path, f"{where}.positions", _all_in(batch["positions"], config.max_seq_len - 1), "positions of the model", "others")
-    learned, mtp = {str(layer) for layer in range(config.n_layers) if not config.is_hash_layer(layer)}, str(config.n_layers)
+    learned = {str(layer) for layer in range(config.n_layers) if not config.is_hash_layer(layer)}
+    mtp = str(config.n_layers)
     _expect(path, f"{where}.routes", learned <= set(routes) <= learned | {mtp}, sorted(learned), sorted(routes))
     for layer, chosen in routes.items():
         fits = chosen.dtype == np.int64 and chosen.ndim == 2 and chosen.shape[1] == config.n_activated_experts

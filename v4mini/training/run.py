@@ -66,7 +66,8 @@ class Run:
 
     def learn(self, recall=False):                      # -> dict, a line for a log
         """One batch, one update. Raises Refused, with no parameter changed, if a loss or a gradient is no finite number."""
-        began, stage = time.perf_counter(), self.stage
+        began = time.perf_counter()
+        stage = self.stage
         batch, routes = self._next()
         found = loss_and_gradients(self.config, self.params, batch, stage.settings(self.engine, recall), routes)
         gradients, norm = clip(found.gradients, self.recipe.clip)
@@ -115,7 +116,8 @@ class Run:
 
     def enter_next_stage(self):
         """On to the next stage of the recipe; if that has more layers, they are put in and the optimisers begin anew."""
-        before, layers = self.stage.layers, tuple(range(self.recipe.config.n_layers))
+        before = self.stage.layers
+        layers = tuple(range(self.recipe.config.n_layers))
         self.number, self.stage_step, self.accuracy, self.ahead = self.number + 1, 0, None, []
         if (before or layers) != (self.stage.layers or layers):
             self.params = add_layers(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers,

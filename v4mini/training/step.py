@@ -96,7 +96,8 @@ def check_batch(config, batch):
         raise Refused(f"batch: expected positions below {config.max_seq_len} (max_seq_len), got {batch.positions.max()}.")
     for ratio in sorted({*config.compress_ratios} - {0}):
         for span in batch.spans:
-            order, at = np.arange(span.stop - span.start), batch.positions[span]
+            order = np.arange(span.stop - span.start)
+            at = batch.positions[span]
             whole = at[order // ratio * ratio] + order % ratio == at
             if not whole.all() or (at[::ratio] % ratio).any():
                 raise Refused(f"batch: expected each block of {ratio} tokens on {ratio} neighbouring positions that start at "

@@ -28,7 +28,8 @@ def brackets(rng, text, tokenizer, tokens):             # -> ids [tokens], is_an
     opening, closing = ([tokenizer.encode(pair[side])[0] for pair in PAIRS] for side in (0, 1))
     newline = tokenizer.encode("\n")
     while len(row) < tokens:
-        stack, left = [], int(rng.integers(2, 13))
+        stack = []
+        left = int(rng.integers(2, 13))
         while left or stack:
             if left and (not stack or rng.random() < 0.55):
                 stack.append(int(rng.integers(len(PAIRS))))
@@ -48,7 +49,8 @@ def sums(rng, text, tokenizer, tokens):                 # -> ids [tokens], is_an
     row, answers = [], []
     while len(row) < tokens:
         a, b = (int(n) for n in rng.integers(0, 100, 2))
-        question, answer = tokenizer.encode(f"{a}+{b}="), tokenizer.encode(f"{a + b}\n")
+        question = tokenizer.encode(f"{a}+{b}=")
+        answer = tokenizer.encode(f"{a + b}\n")
         row += question + answer
         answers += [False] * len(question) + [True] * len(answer)
     return np.array(row[:tokens]), np.array(answers[:tokens])

@@ -75,8 +75,12 @@ class Tape(Backend):
         self.engine, self.gradients = engine, gradients
         self.sparse, self.train_indexer, self.measure_recall = sparse, train_indexer, measure_recall
         self.spans, self.steps = [], []
-        self.index, self.balance, self.load, self.recall = [], [], {}, {}
-        self.routes, self.chosen = routes or {}, {}
+        self.index = []
+        self.balance = []
+        self.load = {}
+        self.recall = {}
+        self.routes = routes or {}
+        self.chosen = {}
         self.layer = None                               # the one that runs
 
     def at(self, layer):
@@ -206,7 +210,8 @@ class Tape(Backend):
     def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
         choice = picks if isinstance(picks, Choice) else None       # picks that nobody had to choose are an array
         if choice is not None:
-            picks, visible = choice.picks, None if self.sparse else choice.visible
+            picks = choice.picks
+            visible = None if self.sparse else choice.visible
         far = None if entries is None else entries.data
         watch = choice is not None and (choice.scores is not None or self.measure_recall)
         out, log_total, target = self.gradients.attend_keeping(q.data, rows.data, sink.data, first, scale, far, picks, visible,
@@ -252,7 +257,8 @@ class Tape(Backend):
                                    lambda g: (self.gradients.route(g, scores.data, chosen, weights, route_scale),))
 
     def expert(self, x, w, limit):
-        groups, weight = Groups.everyone(len(x)), np.ones(len(x), x.data.dtype)
+        groups = Groups.everyone(len(x))
+        weight = np.ones(len(x), x.data.dtype)
         return self._experts(x, groups, weight, [w], limit, None)
 
     def experts(self, x, chosen, weights, pool, limit):

@@ -263,7 +263,8 @@ def _plan(path, tensors, metadata):     # -> [(name, dtype, chunks, bytes)], hea
     if not _is_text_to_text(metadata):
         raise Refused(f"{path}: expected metadata that maps text to text, got {brief(metadata)}; turn its values into str.")
     listed = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    planned, offset = [], 0
+    planned = []
+    offset = 0
     tensors = [(name, tensor_bytes(f"{path}: tensor {brief(name)}", dtype, shape), dtype, shape, chunks)
                for name, dtype, shape, chunks in tensors]
     for name, nbytes, dtype, shape, chunks in sorted(tensors, key=lambda t: (-_RANK[t[2]], str(t[0]))):

@@ -43,7 +43,9 @@ def fit(config, found, asked=True):     # {released name: something with dtype a
     notes = []
     if not asked:
         config, notes = _without_absent_drafts(config, found)
-    formats, problems, wanted = {}, [], set()
+    formats = {}
+    problems = []
+    wanted = set()
     specs = tensors(config)
     for spec in specs:
         wanted.add(spec.name)
@@ -91,7 +93,8 @@ def _format_of(spec, found):            # -> format, [problems]
     if weight is None:
         lost = [f"missing: {name} {dtype} {list(shape)}" for name, dtype, shape in spec.stored() if name not in found]
         return spec.format, lost
-    dtype, shape = weight.dtype, tuple(weight.shape)
+    dtype = weight.dtype
+    shape = tuple(weight.shape)
     if spec.role in ("linear", "expert") and dtype not in FLOATS:
         return _quantised(spec, dtype, shape, found)
     right = INTEGERS if spec.role == "table" else FLOATS
@@ -113,7 +116,8 @@ def _quantised(spec, dtype, shape, found):
         kind = "shape" if dtype in FP8_CODES | FP4_CODES else "dtype"
         wanted, got = (list(spec.stored()[0][2]), list(shape)) if kind == "shape" else (spec.stored()[0][1], dtype)
         return spec.format, [f"wrong {kind}: {spec.name} wanted {wanted}, got {got}"]
-    scale, wanted = found.get(spec.scale_name), scale_shape(format, out, width)
+    scale = found.get(spec.scale_name)
+    wanted = scale_shape(format, out, width)
     if scale is None:
         return format, [f"missing: {spec.scale_name} F8_E8M0 {list(wanted)}"]
     problems = []

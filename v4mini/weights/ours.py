@@ -76,7 +76,8 @@ def expect_ours(folder, kind, names=(), known_by_content=()):      # -> Mark
 def expect_as_written(folder, names, known):            # known: {name: [hex]}
     """Refused if one of the files is there and its bytes are none of those that we wrote under its name."""
     for name in sorted(names):
-        path, fault = Path(folder, name), ""
+        path = Path(folder, name)
+        fault = ""
         if not path.is_symlink() and not path.exists():
             continue
         if name not in known:

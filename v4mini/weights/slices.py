@@ -26,7 +26,9 @@ class Slices(Store):
     """A Store whose cut tensors are joined. `joined_bytes`: what they take in memory, all together."""
 
     def __init__(self, path, files):                    # {shard path: TensorFile}, in the order of the processes
-        shard_of, self._cut, self._paths = {}, {}, list(files)
+        shard_of = {}
+        self._cut = {}
+        self._paths = list(files)
         for place, file in files.items():
             for name, entry in file.entries.items():
                 self._take(path, name, entry, place, shard_of, files)

@@ -165,7 +165,9 @@ def _open_sharded(folder, found):
 
 
 def _open_shards(folder, shards):       # -> {shard: TensorFile}; what all headers take together is bounded, as what each takes is
-    files, tensors, nbytes = {}, 0, 0
+    files = {}
+    tensors = 0
+    nbytes = 0
     for shard in shards:
         files[shard] = file = open_file(folder / shard)
         tensors, nbytes = tensors + len(file.entries), nbytes + file.header_bytes
@@ -178,7 +180,8 @@ def _open_shards(folder, shards):       # -> {shard: TensorFile}; what all heade
 def read_index(path):       # -> {tensor: shard}, metadata
     """What an index file says of a checkpoint in several files. Refused if a shard would lie outside its folder."""
     index = parse_json(read_file(path, MAX_INDEX_BYTES, "index", "Fetch it again."), f"{path}: the index", MAX_TENSORS)
-    weight_map, metadata = index.get("weight_map"), index.get("metadata") or {}
+    weight_map = index.get("weight_map")
+    metadata = index.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise Refused(f"{path}: expected metadata to be an object, got {brief(metadata)}; fetch it again.")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -232,7 +235,8 @@ def write_store(folder, tensors, shard_bytes=SHARD_BYTES, metadata=None, progres
     make_folder(folder)
     busy = f"{folder}: another process is writing into this folder. Wait for it, or choose another folder."
     with alone(folder / LOCK, busy), contextlib.ExitStack() as afterwards:
-        begun, done = {}, 0
+        begun = {}
+        done = 0
         for name, group in shards.items():
             report = progress and (lambda written, done=done: progress(done + written))
             begun[name] = begin_file(folder / name, group, metadata, report, is_hashed=True)
@@ -250,7 +254,9 @@ def _size(folder, tensor):
 
 def _share_out(folder, tensors, shard_bytes):   # -> {file name: [tensors]}
     """Fill shards in the order given; a tensor larger than a shard gets one of its own."""
-    names, groups, room = set(), [[]], shard_bytes
+    names = set()
+    groups = [[]]
+    room = shard_bytes
     for tensor in tensors:
         if tensor[0] in names:
             raise Refused(f"{folder}: expected every tensor once, got {brief(tensor[0])} twice; give each its own name.")

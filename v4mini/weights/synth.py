@@ -79,7 +79,8 @@ def total_bytes(config):                                # -> bytes of all tensor
 def most_layers(config, room):                          # -> Config cut to the most layers that `room` bytes hold
     """As many layers as fit, from the first on; the MTP block stays if `config` has one. Refused if not one fits."""
     sizes = [_bytes(specs) + HEADERS for specs in file_plan(config).values()]       # embedding, layers, head, MTP
-    layers, taken = sizes[1: 1 + config.n_layers], sizes[0] + sum(sizes[1 + config.n_layers:])
+    layers = sizes[1: 1 + config.n_layers]
+    taken = sizes[0] + sum(sizes[1 + config.n_layers:])
     fit = sum(total <= room for total in itertools.accumulate(layers, initial=taken)) - 1
     if fit < 1:
         raise Refused(f"synth: expected room for one layer, {taken + layers[0]:,} bytes, got {max(0, room):,}. "

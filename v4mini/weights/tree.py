@@ -191,7 +191,8 @@ class _Builder:
         return np.ascontiguousarray(self.tensor(name), dtype=np.float32)
 
     def table(self, name):
-        table, experts = self.tensor(name), self.config.n_routed_experts
+        table = self.tensor(name)
+        experts = self.config.n_routed_experts
         if table.min() < 0 or table.max() >= experts:
             raise Refused(f"{name}: expected experts 0 to {experts - 1}, got {table.min()} to {table.max()}. "
                           "Is the file damaged?")
@@ -240,7 +241,8 @@ class _Builder:
 
     def dspark(self, head):
         stages = self.config.n_dspark_layers
-        first, last = "mtp.0", f"mtp.{stages - 1}"
+        first = "mtp.0"
+        last = f"mtp.{stages - 1}"
         return DSpark(
             main_proj=self.matrix(f"{first}.main_proj"), main_norm=self.vector(f"{first}.main_norm.weight"),
             blocks=tuple(self.block(f"mtp.{stage}", self.config.n_layers + stage) for stage in range(stages)),

@@ -50,7 +50,8 @@ def plan_memory(config, units, limit, process, chunk=None):     # -> Plan
     """
     experts = [unit for key, unit in units.items() if isinstance(key, tuple)]
     dense = [unit for key, unit in units.items() if not isinstance(key, tuple)]
-    largest, expert = max(dense, key=lambda unit: unit.nbytes), max(unit.nbytes for unit in experts)
+    largest = max(dense, key=lambda unit: unit.nbytes)
+    expert = max(unit.nbytes for unit in experts)
     process += CODE + cache_bytes(config, TEXT) + max((unit.payload for unit in units.values() if unit.joined), default=0)
     for tokens in [chunk] if chunk else [CHUNK, SMALL_CHUNK]:
         least = process + scratch_bytes(config, tokens) + largest.nbytes + FEWEST * expert

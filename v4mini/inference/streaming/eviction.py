@@ -36,8 +36,11 @@ class ExpertCache:
         self.capacity, self.policy, self.busy = capacity, policy, busy
         self.expected = {}                              # expected and not yet used, in order
         self.current = None                             # in use now, stays as well
-        self._rank, self._heap = {}, []                 # key -> rank, lowest goes first; heap: (rank, key), some outdated
-        self._count, self._clock, self._passes = {}, 0, 0
+        self._rank = {}                                 # key -> rank, lowest goes first
+        self._heap = []                                 # (rank, key), some outdated
+        self._count = {}
+        self._clock = 0
+        self._passes = 0
         self._uses = _positions(future)
 
     def __contains__(self, key):
@@ -110,7 +113,8 @@ class ExpertCache:
             heapq.heapify(self._heap)
 
     def _lowest(self):                                  # -> the key to go by the policy, or None if all must stay
-        kept, found = [], None
+        kept = []
+        found = None
         while self._heap and found is None:
             rank, key = heapq.heappop(self._heap)
             if self._rank.get(key) != rank:             # outdated
@@ -140,7 +144,8 @@ class ExpertCache:
             return self._count[key], self._clock
         if self.policy == "aged":
             # sum over uses of 2^(pass / HALF_LIFE), as a logarithm: grows for ever, but its order is that of the fading counts
-            now, before = self._passes / HALF_LIFE, self._count.get(key, -math.inf)
+            now = self._passes / HALF_LIFE
+            before = self._count.get(key, -math.inf)
             high, low = max(now, before), min(now, before)
             self._count[key] = high + math.log2(1 + 2.0 ** (low - high))
             return self._count[key], self._clock

@@ -62,7 +62,10 @@ class StreamingModel(CachedModel):
 
     def __init__(self, config, weights, ops, pool, plan, reads_ahead=True):
         super().__init__(config, weights, Prefetching(ops, pool))
-        self.pool, self.plan, self.reads_ahead, self._disk = pool, plan, reads_ahead, disk_read_bytes()
+        self.pool = pool
+        self.plan = plan
+        self.reads_ahead = reads_ahead
+        self._disk = disk_read_bytes()
 
     def prefill(self, ids, cache, progress=None, chunk=None):
         """As CachedModel.prefill; by default the plan's chunk, so that each expert is read at most once a layer and chunk."""
@@ -96,7 +99,8 @@ class StreamingModel(CachedModel):
         self.close()
 
     def _known(self, ids, sequences, logits_to_keep):   # -> [(layer, expert)] in the order of use
-        known, last = [], self.config.n_layers - 1
+        known = []
+        last = self.config.n_layers - 1
         for layer, block in enumerate(self.weights.layers[: self.config.n_hash_layers]):
             keep = logits_to_keep if layer == last else None
             asking = Sequences(self.config, sequences, keep).of_queries(self.ops, ids)
@@ -132,7 +136,8 @@ def disk_rate(path, experts=64, readers=READERS, direct=True):          # -> byt
     with checkpoint.store:
         units = [unit for key, unit in units_of(checkpoint)[0].items() if isinstance(key, tuple)]
     picked = [units[i] for i in np.random.default_rng(0).permutation(len(units))[:experts]]
-    files, largest = Files(direct), max(unit.nbytes for unit in units)
+    files = Files(direct)
+    largest = max(unit.nbytes for unit in units)
     buffers = [Buffer(largest) for _ in range(readers)]
 
     def read(number, some):

@@ -39,13 +39,20 @@ class Pool:
     """
 
     def __init__(self, units, table, dense_bytes, slots, policy="lru", files=None, readers=READERS):
-        self.units, self.table, self.files, self.stats = units, table, files or Files(), Stats()
-        self._held, self._loading, self._failed = {}, set(), set()      # key -> Buffer, complete; keys being read; that could not
-        self.experts, self.dense_bytes = ExpertCache(slots, policy, busy=self._loading), dense_bytes
+        self.units = units
+        self.table = table
+        self.files = files or Files()
+        self.stats = Stats()
+        self._held = {}                                 # key -> Buffer, complete
+        self._loading = set()                           # keys being read
+        self._failed = set()                            # keys that could not be
+        self.experts = ExpertCache(slots, policy, busy=self._loading)
+        self.dense_bytes = dense_bytes
         self._last = self._current = None               # the unit used last; the dense one used last
         self._after = dict(itertools.pairwise([None, *(key for key in units if _is_dense(key))]))       # key -> what comes next
         self._recently_used = {}                        # dense units used, the latest last
-        self._change, self._open = threading.Condition(), True
+        self._change = threading.Condition()
+        self._open = True
         self._readers = [threading.Thread(target=self._work, daemon=True) for _ in range(readers)]
         for reader in self._readers:
             reader.start()
@@ -135,7 +142,9 @@ class Pool:
         if buffer is None:
             return False
         self._loading.add(key)
-        kind, unit, done = _kind(key), self.units[key], False
+        kind = _kind(key)
+        unit = self.units[key]
+        done = False
         self._change.release()
         try:
             for run in unit.runs:
@@ -182,7 +191,8 @@ class Pool:
 
     def _free_dense(self, needed, evictable):           # -> whether there is room now for so many bytes, the last Buffer to go
         taken = sum(self.units[key].nbytes for key in (*self._held, *self._loading) if _is_dense(key))
-        free, old = self.dense_bytes - taken, None
+        free = self.dense_bytes - taken
+        old = None
         for victim in evictable:
             if free >= needed:
                 break
@@ -192,7 +202,8 @@ class Pool:
         return free >= needed, old
 
     def _ahead(self):                                   # -> [key] of dense units that come next, by the order of the last pass
-        ahead, key = [], self._after.get(self._current)
+        ahead = []
+        key = self._after.get(self._current)
         while key is not None and key != self._current and len(ahead) < LOOK_AHEAD:
             ahead.append(key)
             key = self._after.get(key)

@@ -76,9 +76,12 @@ class Tensor(NamedTuple):
 
 def lay_out(key, tensors, joined=None):                 # [Tensor], {name: (names of pieces, axis)} -> Unit
     """Tensors that are neighbours in a file become one run; each run has pages of its own, so that no read meets another's."""
-    runs, places, at = [], {}, 0
+    runs = []
+    places = {}
+    at = 0
     for group in _neighbours(sorted(tensors, key=lambda t: (t.file, t.start))):
-        offset, stop = group[0].start // PAGE * PAGE, group[-1].stop
+        offset = group[0].start // PAGE * PAGE
+        stop = group[-1].stop
         nbytes = -(-(stop - offset) // PAGE) * PAGE
         runs.append(Run(group[0].file, offset, nbytes, stop - offset, at))
         places |= {t.name: Place(at + t.start - offset, t.dtype, t.shape) for t in group}
@@ -100,7 +103,8 @@ class Buffer:
     """Memory straight from the system; it goes back when the last array that looks at it goes."""
 
     def __init__(self, nbytes):
-        self.nbytes, memory = nbytes, mmap.mmap(-1, nbytes)
+        self.nbytes = nbytes
+        memory = mmap.mmap(-1, nbytes)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = np.frombuffer(memory, np.uint8)
@@ -127,7 +131,9 @@ class Files:
 
     def __init__(self, direct=True):
         self._flag = getattr(os, "O_DIRECT", 0) if direct else 0
-        self._handles, self._old, self._lock = {}, [], threading.Lock()
+        self._handles = {}
+        self._old = []
+        self._lock = threading.Lock()
 
     @property
     def is_direct(self):
@@ -180,7 +186,8 @@ class Files:
         with self._lock:
             for handle in (*self._handles.values(), *self._old):
                 os.close(handle)
-            self._handles, self._old = {}, []
+            self._handles = {}
+            self._old = []
 
 
 def read_rows(files, unit, name, ids):                  # ints [n] -> array [n, ...]
@@ -189,7 +196,8 @@ def read_rows(files, unit, name, ids):                  # ints [n] -> array [n, 
         return _rows_of_pieces(files, unit, unit.joined[name][0], ids)
     place = unit.places[name]
     run = next(run for run in unit.runs if run.start <= place.start < run.start + run.nbytes)
-    first, size = run.offset + place.start - run.start, place.dtype.itemsize * math.prod(place.shape[1:])
+    first = run.offset + place.start - run.start
+    size = place.dtype.itemsize * math.prod(place.shape[1:])
     rows = np.empty((len(ids), *place.shape[1:]), place.dtype)
     buffer = Buffer((size // PAGE + 2) * PAGE)
     for into, row in zip(rows, ids):

@@ -70,7 +70,9 @@ def units_of(checkpoint):                               # Checkpoint -> {key: Un
 
     Refused for float16 matrices: each use would have to turn them into float32.
     """
-    config, groups, joined = checkpoint.config, {}, {}
+    config = checkpoint.config
+    groups = {}
+    joined = {}
     for spec in filter(_is_matrix, tensors(config)):
         key = _key(config, spec.name)
         for name in (spec.name, spec.scale_name) if spec.name in checkpoint.formats else (spec.name,):
@@ -113,7 +115,9 @@ def _pieces(store, name, source):                       # -> [Tensor], axis; one
 
 
 def _tensor(name, path, entry, index):                  # -> Tensor
-    dtype, shape, start = DTYPES[entry.dtype], tuple(entry.shape), 0
+    dtype = DTYPES[entry.dtype]
+    shape = tuple(entry.shape)
+    start = 0
     if entry.dtype == "F4":                             # a header counts its numbers, two of them in a byte
         shape = (*shape[:-1], shape[-1] // 2)
     if dtype == np.float16:

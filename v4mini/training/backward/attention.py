@@ -19,7 +19,8 @@ def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visibl
     much each token takes from each entry, summed over heads, which the indexer learns to predict.
     """
     T, H, _ = q.shape
-    out, log_total = np.empty_like(q), np.empty((T, H), q.dtype)
+    out = np.empty_like(q)
+    log_total = np.empty((T, H), q.dtype)
     on_entries = np.zeros((T, len(entries)), q.dtype) if with_weights else None
     for some, near, n, keys, seen in _blocks(rows, first, entries, picks, visible):
         logits = np.where(seen, q[some] @ keys.T, -np.inf) * scale                      # [t, H, S]
@@ -27,7 +28,8 @@ def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visibl
         p = np.exp(logits - highest[..., None])
         total = p.sum(axis=2) + np.exp(sink - highest)
         p /= total[..., None]
-        out[some], log_total[some] = p @ keys, np.log(total) + highest
+        out[some] = p @ keys
+        log_total[some] = np.log(total) + highest
         if with_weights:
             on_entries[some, :n] = p[:, :, len(rows[near]):].sum(axis=1)
     return out, log_total, on_entries
@@ -42,7 +44,9 @@ def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_tot
     """
     shared = np.einsum("thd,thd->th", g, out)                                           # d
     g_sink = -(np.exp(sink - log_total) * shared).sum(axis=0)
-    g_q, g_rows, g_entries = np.empty_like(q), np.zeros_like(rows), None if entries is None else np.zeros_like(entries)
+    g_q = np.empty_like(q)
+    g_rows = np.zeros_like(rows)
+    g_entries = None if entries is None else np.zeros_like(entries)
     for some, near, n, keys, seen in _blocks(rows, first, entries, picks, visible):
         p = np.exp(np.where(seen, q[some] @ keys.T * scale, -np.inf) - log_total[some, :, None])
         g_logits = p * (g[some] @ keys.T - shared[some, :, None]) * scale
@@ -69,9 +73,12 @@ def _blocks(rows, first, entries, picks, visible):
     far = readable(0 if entries is None else len(entries), picks, np.zeros(T, np.int64) if visible is None else visible)
     for start in range(0, T, NEIGHBOURS):
         some = slice(start, min(T, start + NEIGHBOURS))
-        near, own, n = slice(first[start], some.stop), np.arange(start, some.stop)[:, None], 0
+        near = slice(first[start], some.stop)
+        own = np.arange(start, some.stop)[:, None]
+        n = 0
         at = np.arange(near.start, near.stop)
-        seen, keys = (at >= first[some, None]) & (at <= own), rows[near]
+        seen = (at >= first[some, None]) & (at <= own)
+        keys = rows[near]
         if entries is not None:
             n = int(np.flatnonzero(far[some].any(axis=0)).max(initial=-1)) + 1
             seen, keys = np.concatenate([seen, far[some, :n]], axis=1), np.concatenate([keys, entries[:n]])

@@ -16,7 +16,8 @@ def pool(g, kv, score):                                 # [n, D], [n, slots, D] 
 
 def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] twice -> g_kv, g_score [n ratio, C]
     """A token's last columns went into its own block's entry; where blocks overlap its first D went into the next one's."""
-    n, C = len(g), kv.shape[1]
+    n = len(g)
+    C = kv.shape[1]
     if not n:
         return np.zeros_like(kv), np.zeros_like(score)
     kv, score = kv.reshape(n, ratio, C), score.reshape(n, ratio, C)

@@ -16,10 +16,12 @@ def swiglu(g, gate, up, limit, weight):                 # [n, inter] three times
     g_a = g b w sigma (1 + a (1 - sigma)),  g_b = g s w,  g_w = sum g s b. What the clamp cut passes no gradient.
     """
     limit = np.inf if limit == 0 else gate.dtype.type(limit)
-    a, b = np.minimum(gate, limit), np.clip(up, -limit, limit)
+    a = np.minimum(gate, limit)
+    b = np.clip(up, -limit, limit)
     with np.errstate(over="ignore"):
         sigma = 1 / (1 + np.exp(-a))
-    s, g_hidden = a * sigma, g * weight[:, None]
+    s = a * sigma
+    g_hidden = g * weight[:, None]
     g_gate = np.where(gate > limit, 0, g_hidden * b * sigma * (1 + a * (1 - sigma)))
     return g_gate, np.where(np.abs(up) > limit, 0, g_hidden * s), (g * s * b).sum(axis=1)
 

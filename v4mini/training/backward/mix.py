@@ -61,7 +61,8 @@ def sinkhorn(g, logits, iters, eps):                    # [T, M, M] twice -> g_l
     comb = np.exp(logits - logits.max(axis=2, keepdims=True))
     total = comb.sum(axis=2, keepdims=True)
     softmax = comb / total
-    comb, kept = softmax + eps, []                      # kept: (axis, divisor, result) of each division after the softmax
+    comb = softmax + eps
+    kept = []                                           # (axis, divisor, result) of each division after the softmax
     for axis in (1, *(2, 1) * (iters - 1)):
         total = comb.sum(axis=axis, keepdims=True) + eps
         comb = comb / total

@@ -22,7 +22,9 @@ class ReadBudget:
 
     def __init__(self, limit=LIMIT):
         self.limit, self.nbytes, self.requests = limit, 0, 0
-        self._promised, self._seconds, self._lock = 0, 0.0, threading.Lock()
+        self._promised = 0
+        self._seconds = 0.0
+        self._lock = threading.Lock()
 
     def reserve(self, what, nbytes):
         """Before each reading. Raises Refused if it would pass the limit."""

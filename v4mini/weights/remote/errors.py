@@ -61,7 +61,8 @@ def refused(error, what, endpoint, seconds):            # an exception of huggin
 
 
 def _by_status(response, kind):                         # -> the rest of a sentence
-    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    status = response.status_code
+    code = response.headers.get("X-Error-Code", "")
     if code == "GatedRepo" or kind == "GatedRepoError" or status == 403:
         return f"access is restricted ({status}). Ask for it on the repository's page, then {LOGIN}."
     if status == 401:

@@ -35,7 +35,10 @@ def fetch(release, plan, progress=None):            # -> Path of the folder
 
     Every file is in the index as soon as it is complete, so what came before a fault is of use.
     """
-    folder, there, nbytes, done = plan.folder, dict(plan.there), plan.there_bytes, 0
+    folder = plan.folder
+    there = dict(plan.there)
+    nbytes = plan.there_bytes
+    done = 0
     record = dataclasses.replace(plan.record, tensors=len(release.names), total_size=release.total_size)
     make_folder(folder / STAGING)
     busy = f"{folder}: another fetch is writing into this folder. Wait for it, or choose another folder."
@@ -72,14 +75,16 @@ def already_came(plan):                 # -> bytes of the plan that lie unfinish
 
 
 def _bring(source, file, folder, report):           # -> SHA-256 of the complete file
-    part, final = folder / STAGING / f"{file.name}.part", folder / file.name
+    part = folder / STAGING / f"{file.name}.part"
+    final = folder / file.name
     make_folder(part.parent)
     have, expected = _sure_bytes(folder, file, source.revision)
     hasher = hashlib.sha256()
     for block in blocks(part, have) if have else ():
         hasher.update(block)
     if hasher.hexdigest() != expected:
-        have, hasher = 0, hashlib.sha256()          # not the bytes that came: begin again
+        have = 0                                        # not the bytes that came: begin again
+        hasher = hashlib.sha256()
     try:
         _append(source, file, folder, part, have, hasher, report)
     except OSError as error:
@@ -127,7 +132,8 @@ def _mark_verified(out, folder, file, revision, have, hasher):      # -> have
 
 
 def _sure_bytes(folder, file, revision):            # -> bytes that may be kept, and their SHA-256
-    told, part = _journaled(folder, file, revision), folder / STAGING / f"{file.name}.part"
+    told = _journaled(folder, file, revision)
+    part = folder / STAGING / f"{file.name}.part"
     if part.is_file() and 0 < told.get("bytes", 0) <= min(file.size, part.stat().st_size):
         return told["bytes"], told["sha256"]
     return 0, hashlib.sha256().hexdigest()

@@ -16,10 +16,14 @@ class Folder:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise Refused(f"{folder}: expected hf://owner/name or a folder, got neither. Check the spelling.")
-        self.name, self.origin, self.revision = str(folder), str(folder), ""
+        self.name = str(folder)
+        self.origin = str(folder)
+        self.revision = ""
         self.files = {path.name: Listed(path.stat().st_size) for path in sorted(self.folder.iterdir())
                       if path.is_file() and not path.name.startswith(".")}
-        self.cache, self.budget, self._whole = None, ReadBudget(limit), set()
+        self.cache = None
+        self.budget = ReadBudget(limit)
+        self._whole = set()
 
     def path(self, name):               # -> Path of a small file
         size = self.listed(name).size

@@ -64,7 +64,8 @@ class Hub:
         if not re.match(r"https?://[^/]", self.endpoint):
             raise Refused(f"endpoint: expected an address such as https://huggingface.co, got {brief(self.endpoint)}.")
         self.patience = patience._replace(seconds=patience.seconds or float(constants.HF_HUB_DOWNLOAD_TIMEOUT))
-        self.budget, self._say = ReadBudget(limit), say or (lambda text: None)
+        self.budget = ReadBudget(limit)
+        self._say = say or (lambda text: None)
         self.revision, self.files = self._contact(revision or constants.DEFAULT_REVISION)
         self.name = f"{self.origin}@{self.revision[:12]}"
         self.cache = Path(cache or cached_assets_path("v4mini", self.repo, self.revision))
@@ -72,7 +73,8 @@ class Hub:
 
     def path(self, name):               # -> Path
         """A small file as a whole (config.json, an index), checked against its digest and kept."""
-        kept, listed = self.cache / name, self.listed(name)
+        kept = self.cache / name
+        listed = self.listed(name)
         if not kept.is_file() or not fits(listed, [kept.read_bytes()]):
             raw = self.read(name, 0, listed.size)
             if not fits(listed, [raw]):
@@ -86,7 +88,8 @@ class Hub:
 
     def stream(self, name, start, stop):        # yields bytes, stop - start in all
         """A range of a file. A connection that breaks is taken up again where it broke."""
-        listed, what = self.listed(name), f"{self.name}/{name}"
+        listed = self.listed(name)
+        what = f"{self.name}/{name}"
         kept = try_to_load_from_cache(self.repo, name, revision=self.revision)
         if isinstance(kept, str) and Path(kept).stat().st_size == listed.size:
             yield from (chunk for chunk, _ in read_slices(kept, start, stop))       # downloaded before: nothing to ask for
@@ -187,7 +190,9 @@ class Hub:
 
     def _contact(self, revision):       # -> commit, {name: Listed}
         url = f"{self.endpoint}/api/models/{self.repo}/revision/{quote(revision, safe='')}"
-        what, failures, waited = f"{self.origin}: the list of files", 0, 0.0
+        what = f"{self.origin}: the list of files"
+        failures = 0
+        waited = 0.0
         while True:
             try:
                 with self._response(self.origin, url, {}, params={"blobs": "true"}) as response:

@@ -75,7 +75,8 @@ def plan(release, parts, folder):       # -> Plan
     chosen = [(part, *choose(part, release.names, release.others)) for part in ["config.json", *parts]]
     wanted = dict.fromkeys(name for _, names, _ in chosen for name in names)
     release.read_headers(sorted({release.where(name) for name in wanted if name not in there}))
-    files, taken = [], set(there)
+    files = []
+    taken = set(there)
     for _, _, plain in chosen:
         files += [_copy(release, name) for name in plain if not _is_here(folder, record, name)]
     for shard in _whole_shards(release, wanted, there):
@@ -112,12 +113,14 @@ def _whole_shards(release, wanted, there):          # -> [file names] of which e
 
 
 def _shared_out(release, names):        # yields [names] of about a shard's size, those of one of the release's files together
-    group, room = [], SHARD_BYTES
+    group = []
+    room = SHARD_BYTES
     for name in sorted(names, key=release.where):
         nbytes = release.entry(name).nbytes
         if group and nbytes > room and release.where(name) != release.where(group[-1]):
             yield group
-            group, room = [], SHARD_BYTES
+            group = []
+            room = SHARD_BYTES
         group.append(name)
         room -= nbytes
     if group:
@@ -134,10 +137,13 @@ def _cut_out(release, names, file_name):            # -> NewFile
     # Widest first, so that each is aligned; else in the release's order, so that neighbours come in one request.
     found = sorted(((release.where(name), release.entry(name)) for name in names),
                    key=lambda pair: (-DTYPES[pair[1].dtype].itemsize, pair[0], pair[1].start))
-    source, metadata = release.source, {"format": "pt"}
+    source = release.source
+    metadata = {"format": "pt"}
     if source.revision:
         metadata["fetched_from"] = f"{source.origin}@{source.revision}"
-    listed, offset, pieces = {"__metadata__": metadata}, 0, []
+    listed = {"__metadata__": metadata}
+    offset = 0
+    pieces = []
     for shard, entry in found:
         listed[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [offset, offset + entry.nbytes]}
         offset += entry.nbytes
@@ -155,7 +161,8 @@ def _cut_out(release, names, file_name):            # -> NewFile
 
 def _file_name(part, taken):            # layers.*.ffn.gate -> "layers._.ffn.gate.safetensors"
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip(".")[:100] or "part"
-    name, number = f"{stem}.safetensors", 1
+    name = f"{stem}.safetensors"
+    number = 1
     while name in taken or name == INDEX:
         number += 1
         name = f"{stem}-{number}.safetensors"

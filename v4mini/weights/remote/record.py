@@ -80,7 +80,8 @@ def read_folder(folder):                # -> Record or None, {tensor name: file 
     if not (folder / INDEX).exists():
         return record, {}, 0
     with open_store(folder) as store:
-        there, nbytes = {name: store.where(name).name for name in store}, store.nbytes
+        there = {name: store.where(name).name for name in store}
+        nbytes = store.nbytes
     strange = sorted(set(there.values()) - set(record.sha256))
     if strange:
         raise Refused(f"{folder}: expected only fetched parts in {INDEX}, got {brief(strange[0])}. Choose another folder.")
@@ -94,7 +95,9 @@ def unfinished(folder):                 # -> {file name: bytes so far}
 
 def check_sums(folder, progress=None):  # -> [file whose bytes are not those that came]
     """Hash every file of the record again. progress(bytes so far) is called now and then."""
-    record, done, wrong = read_record(folder), 0, []
+    record = read_record(folder)
+    done = 0
+    wrong = []
     if record is None:
         raise Refused(f"{folder}: expected a folder of fetched parts with checksums, got none. Only v4mini fetch records them.")
     for name, wanted in record.sha256.items():

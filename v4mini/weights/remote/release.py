@@ -42,7 +42,9 @@ class Release:
 
     def __init__(self, source):
         self.source, self.name = source, source.name
-        self._headers, self._config, self._shard_of = {}, None, {}
+        self._headers = {}
+        self._config = None
+        self._shard_of = {}
         self._shard_of, self.metadata = self._index()
 
     @property
@@ -78,7 +80,8 @@ class Release:
     def header(self, shard):            # -> {name: TensorEntry}
         """What one file says it holds: read once, kept by commit."""
         if shard not in self._headers:
-            size, what = self.source.listed(shard).size, f"{self.name}/{shard}"
+            size = self.source.listed(shard).size
+            what = f"{self.name}/{shard}"
             kept = self.source.cache and self.source.cache / f"{shard}.header"
             with contextlib.suppress(Refused, OSError):         # kept bytes that are damaged are read again
                 if kept:
