@@ -29,7 +29,7 @@ from v4mini.inference.streaming.pool import READERS, Pool
 from v4mini.inference.streaming.read import Files
 from v4mini.inference.streaming.weights import EMBED, streamed, units_of
 from v4mini.machine import resident_bytes
-from v4mini.numerics.matrix import Matrix
+from v4mini.numerics.matrix import Matrix, StoredMatrix
 from v4mini.planning.memory import cache_bytes
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
@@ -109,7 +109,7 @@ def _is_table(leaf):
 def on_device(tree, slots):                             # a tree of streamed weights -> what an engine of torch places
     """Experts become slots, the embedding rows that are asked for; every other matrix is read now, once."""
     def change(leaf):
-        if not isinstance(leaf, Matrix):
+        if not isinstance(leaf, StoredMatrix):
             return leaf
         if leaf.name == EMBED:
             return RowsOnDemand(leaf, slots.device)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from accel.minifloat import decode_fp4, decode_fp8, scales, spread, unpack
-from v4mini.numerics.matrix import BLOCK, TILE, Matrix
+from v4mini.numerics.matrix import BLOCK, TILE, StoredMatrix
 from v4mini.shapes import Refused
 from v4mini.weights.tree import mapped
 
@@ -94,7 +94,7 @@ def place(weights, device, experts=None):               # Weights -> Weights
     experts: as in v4mini.weights.tree.mapped.
     """
     def change(item):
-        if isinstance(item, Matrix):
+        if isinstance(item, StoredMatrix):
             return TorchMatrix(item, device)
         tensor = send(item, device)
         return tensor if tensor.is_floating_point() else tensor.long()
@@ -135,7 +135,7 @@ class Stack:
 def can_stack(experts):                                 # tuple of Expert -> bool
     """Are their matrices on the host still, and all of one quantised format?"""
     matrices = [getattr(expert, name) for expert in experts for name in ("w1", "w2", "w3")]
-    return all(isinstance(matrix, Matrix) for matrix in matrices) and {m.format for m in matrices} in ({"fp4"}, {"fp8"})
+    return all(isinstance(matrix, StoredMatrix) for matrix in matrices) and {m.format for m in matrices} in ({"fp4"}, {"fp8"})
 
 
 def check_width(x, weight):

@@ -9,7 +9,9 @@ from tolerances import SAME_MODEL, WHOLE_MODEL
 
 from v4mini.config import Config
 from v4mini.inference.load import load
+from v4mini.inference.streaming.model import open_streaming
 from v4mini.shapes import Refused
+from v4mini.weights import file, names
 from v4mini.weights.file import write_file
 from v4mini.weights.random import random_tensors, random_weights
 from v4mini.weights.store import open_store, write_store
@@ -45,6 +47,19 @@ def test_a_folder_loads_as_the_same_model(folder, tiny):
     assert model.config == Config.tiny()
     np.testing.assert_allclose(model.logits(IDS), tiny.logits(IDS), **SAME_MODEL)
     np.testing.assert_allclose(model.mtp_logits(IDS), tiny.mtp_logits(IDS), **SAME_MODEL)
+
+
+def test_names_are_resolved_and_headers_parsed_once(tmp_path, tensors, monkeypatch):
+    held_by, parse, seen, parsed = names._held_by, file.parse_header, [], []
+    monkeypatch.setattr(names, "_held_by", lambda name, *more: seen.append(name) or held_by(name, *more))
+    monkeypatch.setattr(file, "parse_header", lambda raw, *more: parsed.append(more) or parse(raw, *more))
+    path = checkpoint(tmp_path / "shards", Config.tiny(), tensors, shard_bytes=300_000)
+    shards = len(list(path.glob("*.safetensors")))
+    for opened in (lambda: load(path, "numpy"), lambda: open_streaming(path, 1 << 30, "numpy")):
+        seen.clear()
+        parsed.clear()
+        opened()
+        assert sorted(seen) == sorted(tensors) and len(parsed) == shards > 1
 
 
 def test_one_file_loads_with_the_config_beside_it_or_a_given_one(folder, tmp_path, tiny):

@@ -76,11 +76,71 @@ def by_blocks(step, values, scale, block):              # float32 [n, in], [n, c
         step(tail, scale[:, whole:], out=tail)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Matrix:
-    """A weight [out, in]: codes, and scales where the format has them. See the table above.
+class StoredMatrix:
+    """What operations ask of a weight [out, in], wherever its codes are.
 
-    `codes` and `scale` may be read-only memory maps; nothing is read from them before the first decoding.
+    Subclasses have `name`, `shape` (in weights), `format` (of the table above), `is_quantised`, `nbytes` as stored, and `codes`
+    and `scale` (None where the format has none), which may be fetched anew each time they are asked for.
+    """
+
+    keep = False                    # whether dense() is remembered
+    _scales_are_checked = False
+
+    def __repr__(self):
+        return f"<{self.name}: {self.format} {list(self.shape)}, {self.nbytes:,} bytes>"
+
+    @property
+    def dense_nbytes(self):
+        """Bytes of dense(): 4 per weight."""
+        return 4 * self.shape[0] * self.shape[1]
+
+    def rows(self, start, stop):                        # -> float32 [stop - start, in]
+        """Rows start..stop decoded, and no others; any start will do. f32 codes are returned as a view."""
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise Refused(f"{self.name}: expected rows within 0..{self.shape[0]}, got {start}..{stop}.")
+        return self._decode(slice(start, stop))
+
+    def take(self, ids):                                # ints [n] -> float32 [n, in]
+        """The rows named by `ids`, decoded: an embedding. Refused for an id that is not a row."""
+        ids = np.asarray(ids, np.intp)
+        if ids.ndim != 1:
+            raise Refused(f"{self.name}: expected ids [n], got {list(ids.shape)}.")
+        wrong = ids[(ids < 0) | (ids >= self.shape[0])]
+        if wrong.size:                                  # NumPy would count a negative id from the end
+            raise Refused(f"{self.name}: expected ids within 0..{self.shape[0] - 1}, got {wrong[0]}.")
+        return self._decode(ids)
+
+    def dense(self):                                    # -> float32 [out, in]
+        """The whole weight. f32 codes are returned as they are: do not write into it."""
+        return self.codes if self.format == "f32" else self._decode(slice(0, self.shape[0]))
+
+    def check_scales(self):
+        """Refuse a scale that is NaN, which would spread over its whole block. Reads the scales once, at first decoding."""
+        if not self.is_quantised or self._scales_are_checked:
+            return
+        codes = self.scale.view(np.uint8)
+        if codes.max(initial=0) == ue8m0.NAN:           # the largest code; far faster to look for than places
+            bad = np.argwhere(codes == ue8m0.NAN)
+            raise Refused(f"{self.name} scale: NaN code at {bad[0].tolist()}, {len(bad)} in all. Is the file damaged?")
+        object.__setattr__(self, "_scales_are_checked", True)
+
+    def _decode(self, which):                           # slice or ints [n] -> float32 [n, in]
+        codes = self.codes[which]
+        if self.format == "f32":
+            return codes
+        if self.format == "bf16":
+            return bf16.from_bf16(codes)
+        self.check_scales()
+        if self.format == "fp8":
+            tile_row = np.arange(self.shape[0])[which] // TILE
+            return _dequantise(codes, e4m3.TABLE, self.scale[tile_row], TILE, self.shape[1])
+        return _dequantise(codes, e2m1.PAIRS, self.scale[which], BLOCK, self.shape[1])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Matrix(StoredMatrix):
+    """A weight whose codes and scales are here, perhaps as read-only memory maps: nothing is read before the first decoding.
+
     keep: remember dense() after its first use, for 4 bytes per weight. name: what error messages call it.
     Refused: a dtype not in the table, scales missing, unwanted, or of another shape.
     """
@@ -90,7 +150,6 @@ class Matrix:
     keep: bool = False
     name: str = "matrix"
     _dense: np.ndarray | None = field(default=None, init=False)
-    _scales_are_checked: bool = field(default=False, init=False)
 
     def __post_init__(self):
         if self.codes.dtype not in FORMATS:
@@ -112,9 +171,6 @@ class Matrix:
             raise Refused(f"{self.name} scale: expected dtype float8_e8m0fnu, got {self.scale.dtype}. "
                           f"Powers of two go through ue8m0.encode.")
 
-    def __repr__(self):
-        return f"<{self.name}: {self.format} {list(self.shape)}, {self.nbytes:,} bytes>"
-
     @property
     def format(self):                                   # -> "f32" | "bf16" | "fp8" | "fp4"
         return FORMATS[self.codes.dtype]
@@ -133,57 +189,14 @@ class Matrix:
         """Bytes as stored: codes and scales."""
         return self.codes.nbytes + (self.scale.nbytes if self.is_quantised else 0)
 
-    @property
-    def dense_nbytes(self):
-        """Bytes of dense(): 4 per weight."""
-        return 4 * self.shape[0] * self.shape[1]
-
-    def check_scales(self):
-        """Refuse a scale that is NaN, which would spread over its whole block. Reads the scales once, at first decoding."""
-        if not self.is_quantised or self._scales_are_checked:
-            return
-        codes = self.scale.view(np.uint8)
-        if codes.max(initial=0) == ue8m0.NAN:           # the largest code; far faster to look for than places
-            bad = np.argwhere(codes == ue8m0.NAN)
-            raise Refused(f"{self.name} scale: NaN code at {bad[0].tolist()}, {len(bad)} in all. Is the file damaged?")
-        object.__setattr__(self, "_scales_are_checked", True)
-
-    def rows(self, start, stop):                        # -> float32 [stop - start, in]
-        """Rows start..stop decoded, and no others; any start will do. f32 codes are returned as a view."""
-        if not 0 <= start <= stop <= self.shape[0]:
-            raise Refused(f"{self.name}: expected rows within 0..{self.shape[0]}, got {start}..{stop}.")
-        return self._decode(slice(start, stop))
-
-    def take(self, ids):                                # ints [n] -> float32 [n, in]
-        """The rows named by `ids`, decoded: an embedding. Refused for an id that is not a row."""
-        ids = np.asarray(ids, np.intp)
-        if ids.ndim != 1:
-            raise Refused(f"{self.name}: expected ids [n], got {list(ids.shape)}.")
-        wrong = ids[(ids < 0) | (ids >= self.shape[0])]
-        if wrong.size:                                  # NumPy would count a negative id from the end
-            raise Refused(f"{self.name}: expected ids within 0..{self.shape[0] - 1}, got {wrong[0]}.")
-        return self._decode(ids)
-
     def dense(self):                                    # -> float32 [out, in]
-        """The whole weight. f32 codes are returned as they are and a kept result is shared: do not write into it."""
+        """The whole weight; a kept result is shared."""
         if self._dense is not None:
             return self._dense
-        dense = self.codes if self.format == "f32" else self._decode(slice(0, self.shape[0]))
+        dense = super().dense()
         if self.keep:
             object.__setattr__(self, "_dense", dense)
         return dense
-
-    def _decode(self, which):                           # slice or ints [n] -> float32 [n, in]
-        codes = self.codes[which]
-        if self.format == "f32":
-            return codes
-        if self.format == "bf16":
-            return bf16.from_bf16(codes)
-        self.check_scales()
-        if self.format == "fp8":
-            tile_row = np.arange(self.shape[0])[which] // TILE
-            return _dequantise(codes, e4m3.TABLE, self.scale[tile_row], TILE, self.shape[1])
-        return _dequantise(codes, e2m1.PAIRS, self.scale[which], BLOCK, self.shape[1])
 
 
 def _dequantise(codes, table, scale, block, width):     # codes of n rows, ue8m0 [n, ceil(in/block)] -> float32 [n, in]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
-from v4mini.numerics.matrix import Matrix
+from v4mini.numerics.matrix import Matrix, StoredMatrix
 from v4mini.shapes import Refused
 
 
@@ -146,7 +146,7 @@ def mapped(tree, change, experts=None):                 # Weights or any noun, f
     What is neither (what an engine has placed already) stays as it is. experts(a layer's tuple of Expert) gives what takes the
     place of all of them, or None: each for itself.
     """
-    if isinstance(tree, Matrix | np.ndarray):
+    if isinstance(tree, StoredMatrix | np.ndarray):
         return change(tree)
     if isinstance(tree, tuple):
         together = experts(tree) if experts and tree and isinstance(tree[0], Expert) else None

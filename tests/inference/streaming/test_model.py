@@ -22,7 +22,7 @@ from v4mini.inference.streaming.model import Prefetching, disk_rate, expert_keys
 from v4mini.inference.streaming.replay import replay
 from v4mini.inference.streaming.weights import units_of
 from v4mini.machine import resident_bytes
-from v4mini.numerics.matrix import Matrix
+from v4mini.numerics.matrix import StoredMatrix
 from v4mini.shapes import Refused
 from v4mini.weights.checkpoint import open_checkpoint
 from v4mini.weights.random import random_tensors
@@ -189,7 +189,7 @@ def test_a_matrix_of_it_is_a_matrix_like_any_other(folder):
                  (mine.layers[2].ffn.experts[5].w2, full.layers[2].ffn.experts[5].w2),
                  (mine.mtp.block.ffn.experts[15].w1, full.mtp.block.ffn.experts[15].w1), (mine.mtp.e_proj, full.mtp.e_proj)]
         for got, wanted in pairs:
-            assert isinstance(got, Matrix) and repr(got) == repr(wanted)
+            assert isinstance(got, StoredMatrix) and repr(got) == repr(wanted)
             assert (got.shape, got.format, got.is_quantised, got.nbytes, got.dense_nbytes) == (
                 wanted.shape, wanted.format, wanted.is_quantised, wanted.nbytes, wanted.dense_nbytes)
         before = dict(model.pool.stats.reads)
@@ -216,7 +216,7 @@ def test_ctrl_c_in_the_middle_changes_nothing_that_comes_after(folder):
             return real(key, name)
         model.pool.get = interrupted
         for matrix in (model.weights.layers[3].attn.wq_b, model.weights.head.weight):
-            object.__setattr__(matrix, "_get", interrupted)
+            matrix._get = interrupted
         cache, count = model.new_cache(), 149
         with pytest.raises(KeyboardInterrupt):
             model.prefill(IDS, cache)

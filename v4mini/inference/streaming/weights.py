@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from v4mini.inference.streaming.read import Tensor, lay_out
-from v4mini.numerics.matrix import FORMATS, Matrix, as_codes, as_scale
+from v4mini.numerics.matrix import Matrix, StoredMatrix, as_codes, as_scale
 from v4mini.shapes import Refused
 from v4mini.weights.file import DTYPES
 from v4mini.weights.spec import tensors
@@ -18,14 +18,17 @@ from v4mini.weights.tree import mapped
 EMBED = "embed"                 # a token reads one row of it
 
 
-class StreamedMatrix(Matrix):
-    """A Matrix of which only name, shape and format are here; `codes` and `scale` are fetched, and may be fetched again."""
+class StreamedMatrix(StoredMatrix):
+    """A matrix of which only name, shape and format are here; `codes` and `scale` are fetched, and may be fetched again."""
 
     def __init__(self, matrix, key, get):
-        stored = matrix.codes.dtype, matrix.shape, matrix.is_quantised, matrix.nbytes
-        for name, value in {"keep": False, "name": matrix.name, "_dense": None, "_scales_are_checked": False,
-                            "key": key, "_get": get, "_stored": stored}.items():
-            object.__setattr__(self, name, value)       # Matrix is frozen
+        self.name = matrix.name
+        self.shape = matrix.shape
+        self.format = matrix.format
+        self.is_quantised = matrix.is_quantised
+        self.nbytes = matrix.nbytes
+        self.key = key
+        self._get = get
 
     @property
     def codes(self):
@@ -34,22 +37,6 @@ class StreamedMatrix(Matrix):
     @property
     def scale(self):
         return as_scale(self._get(self.key, f"{self.name}.scale"), self.name) if self.is_quantised else None
-
-    @property
-    def format(self):
-        return FORMATS[self._stored[0]]
-
-    @property
-    def shape(self):
-        return self._stored[1]
-
-    @property
-    def is_quantised(self):
-        return self._stored[2]
-
-    @property
-    def nbytes(self):
-        return self._stored[3]
 
 
 class StreamedTable(StreamedMatrix):
