@@ -53,3 +53,15 @@ def test_the_citation_names_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert f"version: {version}\n" in citation and "license: MIT\n" in citation and citation.startswith("cff-version: 1.2.0")
+
+
+def test_what_binder_is_told_holds_here():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    folder = ROOT / ".binder"
+    extra = re.fullmatch(r"-e \.\[(\w+)\]\n", (folder / "requirements.txt").read_text(encoding="utf-8"))[1]
+    minor = re.fullmatch(r"python-3\.(\d+)\n", (folder / "runtime.txt").read_text(encoding="utf-8"))[1]
+    low, high = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups())
+    assert extra in project["optional-dependencies"] and low <= int(minor) < high
+    command, = re.findall(r"^v4mini (.*)$", (folder / "postBuild").read_text(encoding="utf-8"), re.M)
+    assert CliRunner().invoke(main, [*command.split(), "--help"]).exit_code == 0
+    assert (folder / "postBuild").stat().st_mode & 0o111, "Binder runs it as a program"

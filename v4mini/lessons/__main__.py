@@ -185,6 +185,26 @@ def editions(target):
 
 
 @main.command()
+@click.option("--out", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new or empty folder.")
+@click.option("--no-check", is_flag=True, help="Do not try it.")
+def bundle(target, no_check):
+    """Write all that a class without a network needs into one folder, for this platform; install it there and run lane 1.
+
+    The check uses a fresh environment, the folder alone, and on Linux a network namespace with no network in it.
+    """
+    from v4mini.cli.main import note
+    from v4mini.lessons.bundle import check_bundle, make_bundle
+    from v4mini.viz.tables import human_bytes
+
+    count, size = make_bundle(target, note)
+    say(f"{count} wheels, {human_bytes(size)} in {target}; INSTALL.md there says how to use it")
+    if not no_check:
+        lessons, was_cut = check_bundle(target, note)
+        say(f"installed and ran lessons {', '.join(lessons)} " + ("without a network" if was_cut else
+            "from the folder alone; a network was there, since this system cannot take it away"))
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 def museum(names):
     """Plant each defect of lesson 21 (or those NAMES) in the package as it is imported: who notices? Exit 1 if none does."""
