@@ -4,9 +4,9 @@ import numba
 import numpy as np
 import pytest
 
-from v4mini.kernels import attention, blas, compress, experts, fp4, fp8, index, mix, norm, packed, rope, route
+from v4mini.kernels import attention, blas, compress, experts, fp4, fp8, index, keys, mix, norm, packed, rope, route
 
-WITH_THRESHOLD = (attention, blas, compress, experts, fp4, fp8, index, mix, norm, packed, rope, route)
+WITH_THRESHOLD = (attention, blas, compress, experts, fp4, fp8, index, keys, mix, norm, packed, rope, route)
 
 
 @pytest.fixture(params=["serial", "parallel"])

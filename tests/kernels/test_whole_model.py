@@ -7,6 +7,7 @@ import pytest
 from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
+from v4mini.kernels import index
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.weights.random import random_tensors
 from v4mini.weights.tree import build
@@ -43,6 +44,23 @@ def test_cached_pieces_agree_with_the_whole(engines, rng):
     while cache.length < len(ids):
         piece = ids[cache.length: cache.length + int(rng.choice([1, 2, 3, 64, 130]))]
         np.testing.assert_allclose(compiled.prefill(piece, cache), whole[cache.length - 1], rtol=0, atol=CLOSE)
+
+
+def test_eight_bit_codes_change_no_bit_of_a_cached_text(engines, rng, monkeypatch):
+    """Through everything a cache does: it grows, goes back, is copied, both go on."""
+    def scores():
+        cache, ids = compiled.new_cache(reserve=40), np.random.default_rng(5).integers(0, compiled.config.vocab_size, LENGTHS[-1])
+        found = [compiled.prefill(ids[:-30], cache)]
+        cache.rewind(21)
+        twin = cache.copy()
+        for own in (cache, twin, cache):
+            found += [compiled.step(int(token), own) for token in ids[-30:: 2]]
+        return np.stack(found)
+    _, compiled = engines
+    monkeypatch.setattr(index, "CODED_FROM", 1 << 30)
+    plain = scores()
+    monkeypatch.setattr(index, "CODED_FROM", 1)
+    np.testing.assert_array_equal(scores(), plain)
 
 
 @pytest.mark.skipif(not COMPILED, reason="plain Python has one thread")

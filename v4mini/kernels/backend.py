@@ -6,6 +6,7 @@ Not here: the loops (the other files of this folder).
 from v4mini.backend import Backend
 from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route, whole
 from v4mini.kernels.arguments import as_floats
+from v4mini.kernels.keys import Keys
 from v4mini.numerics import blocks
 
 # what has no loop worth a kernel: look-ups and copies, a trace, and roundings that few ask for
@@ -33,7 +34,12 @@ class NumbaBackend(Backend):
             "linear": products, "grouped_linear": products, "hc_pre": mixing, "hc_head": mixing,
             "expert": f"numba, its products {products}", "experts": f"numba, its products {products}"}
 
-    # ---- arrays ----
+    # ---- rows, arrays ----
+
+    def formats(self, config, storage):
+        """Index keys in float32 have eight-bit codes beside them."""
+        formats = super().formats(config, storage)
+        return formats._replace(key=Keys(config.index_head_dim)) if storage == "float32" else formats
 
     def constant(self, array):
         if id(array) not in self._constants:

@@ -14,8 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.emit import F32, emit_call, emit_constant, emit_fma, emit_load, emit_prefetch
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, processor_has, ue8m0
+from v4mini.kernels.vector import processor_has, ue8m0
 from v4mini.numerics.e2m1 import TABLE
 
 ROWS_PER_THREAD = 16            # rows a thread takes at a time
@@ -128,7 +129,7 @@ def _e2m1(code):
 
 # ---- the fast kernel ----
 
-I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+I8, I16, I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 NUMBERS, WORDS = ir.VectorType(F32, SIMD_WIDTH), ir.VectorType(I32, SIMD_WIDTH)
 
 
@@ -179,10 +180,10 @@ def _two_rows(typingctx, codes0, codes1, scale0, scale1, x):
                 eights, part = emit_load(builder, own, loop.index, WORDS, 1), None
                 for place in range(4):                  # each number of 32 bits holds eight weights
                     low, high = _look_up(builder, builder.lshr(eights, emit_constant(I32, SIMD_WIDTH, 4 * place)))
-                    part = builder.fmul(low, theirs[place]) if part is None else _fma(builder, low, theirs[place], part)
-                    part = _fma(builder, high, theirs[place + 4], part)
+                    part = builder.fmul(low, theirs[place]) if part is None else emit_fma(builder, low, theirs[place], part)
+                    part = emit_fma(builder, high, theirs[place + 4], part)
                 factor = _factors(builder, emit_load(builder, scale, loop.index, ir.VectorType(I8, 4), 1))
-                builder.store(_fma(builder, part, factor, builder.load(total)), total)
+                builder.store(emit_fma(builder, part, factor, builder.load(total)), total)
         return context.make_tuple(builder, sig.return_type, [_sum(builder, builder.load(total)) for total in totals])
 
     return signature, generate
@@ -195,15 +196,11 @@ def _factors(builder, scale):                           # 4 bytes -> 4 powers of
     return builder.bitcast(builder.shuffle_vector(bits, bits, ir.Constant(WORDS, [i // 4 for i in range(SIMD_WIDTH)])), NUMBERS)
 
 
-def _fma(builder, a, b, c):                             # a * b + c, in one step where the processor has it
-    return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
-
-
 def _look_up(builder, codes):                           # 16 x i32 -> the weights of their lowest 4 bits, and of bits 16 to 19
     if table_lookup() == "avx512bw":                    # 32 words of 16 bits at once, as bf16. A fifth bit of each counts: so the
         words = ir.VectorType(I16, 2 * SIMD_WIDTH)      # table stands there twice
         table = ir.Constant(words, 2 * (TABLE.view(np.uint32) >> 16).tolist())
-        pair = _call(builder, "llvm.x86.avx512.permvar.hi.512", words, [table, builder.bitcast(codes, words)])
+        pair = emit_call(builder, "llvm.x86.avx512.permvar.hi.512", words, [table, builder.bitcast(codes, words)])
         pair = builder.bitcast(pair, WORDS)
         return (builder.bitcast(half, NUMBERS) for half in (builder.shl(pair, emit_constant(I32, SIMD_WIDTH, 16)),
                                                             builder.and_(pair, emit_constant(I32, SIMD_WIDTH, 0xFFFF0000))))
@@ -214,15 +211,10 @@ def _magnitudes(builder, codes):                        # eight of them by the l
     table = ir.Constant(ir.VectorType(F32, SIMD_WIDTH // 2), [float(value) for value in TABLE[:8]])
     order = [ir.Constant(ir.VectorType(I32, 8), list(range(start, start + 8))) for start in (0, 8)]
     halves = [builder.shuffle_vector(codes, codes, o) for o in order]
-    found = [_call(builder, "llvm.x86.avx2.permps", table.type, [table, half]) for half in halves]
+    found = [emit_call(builder, "llvm.x86.avx2.permps", table.type, [table, half]) for half in halves]
     sizes = builder.shuffle_vector(*found, ir.Constant(WORDS, list(range(SIMD_WIDTH))))
     sign = builder.shl(builder.lshr(codes, emit_constant(I32, SIMD_WIDTH, 3)), emit_constant(I32, SIMD_WIDTH, 31))
     return builder.bitcast(builder.xor(builder.bitcast(sizes, codes.type), sign), sizes.type)
-
-
-def _call(builder, name, result, args):
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
-    return builder.call(function, args)
 
 
 def _sum(builder, x):                                   # of all lanes, by halves

@@ -14,8 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.emit import emit_constant, emit_load, emit_prefetch
 from v4mini.kernels.schedule import in_small_chunks
-from v4mini.kernels.vector import emit_constant, emit_load, emit_prefetch, processor_has, ue8m0
+from v4mini.kernels.vector import processor_has, ue8m0
 from v4mini.numerics.matrix import TILE
 
 ROWS_PER_THREAD = 32            # rows a thread takes at a time

@@ -1,6 +1,6 @@
-"""What several kernels do in vector registers: small matrix products, exponentials, sums, copies; and pieces of LLVM code.
+"""What several kernels do in vector registers: small matrix products, exponentials, sums, copies.
 
-Not here: FP4's look-up (fp4.py), products worth a call of BLAS.
+Not here: FP4's look-up (fp4.py), products worth a call of BLAS, the words of LLVM's language (emit.py).
 """
 
 import functools
@@ -13,6 +13,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.emit import F32, emit_blocks, emit_fma, emit_prefetch, emit_shuffle, emit_spread
 
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 EXP = tuple(map(np.float32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5, 1, 1)))
@@ -85,7 +86,6 @@ def floats_at(address, rows, columns):                  # -> float32 [rows, colu
     return carray(_pointer(address), (rows, columns))
 
 
-F32 = ir.FloatType()
 SIMD_WIDTH = 16                 # float32 numbers in a vector; on narrower processors LLVM splits it in two or four
 
 
@@ -128,8 +128,8 @@ def _generate_products(is_added):                       # -> what Numba calls to
         a, b, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
         steps, = cgutils.unpack_tuple(builder, b.shape, 2)[:1]
         rows, columns = cgutils.unpack_tuple(builder, out.shape, 2)
-        for row, R in _blocks(builder, rows, ROW_BLOCKS):
-            for column, C in _blocks(builder, columns, COLUMN_BLOCKS):
+        for row, R in emit_blocks(builder, rows, ROW_BLOCKS):
+            for column, C in emit_blocks(builder, columns, COLUMN_BLOCKS):
                 kind = ir.VectorType(F32, LANES) if C > 1 else F32
                 at = range(0, C, LANES)                 # where the block's vectors begin
                 places = [_place(builder, out, row, r, column, c, kind) for r in range(R) for c in at]
@@ -139,10 +139,9 @@ def _generate_products(is_added):                       # -> what Numba calls to
                 with cgutils.for_range(builder, steps) as loop:
                     theirs = [builder.load(_place(builder, b, loop.index, 0, column, c, kind), align=4) for c in at]
                     for r in range(R):
-                        mine = _broadcast(builder, builder.load(_place(builder, a, row, r, loop.index, 0, F32)), kind)
+                        mine = emit_spread(builder, builder.load(_place(builder, a, row, r, loop.index, 0, F32)), kind)
                         for total, their in zip(sums[r * len(at):], theirs):
-                            product = builder.fmul(mine, their, flags=("contract",))
-                            builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+                            builder.store(emit_fma(builder, mine, their, builder.load(total)), total)
                 for place, total in zip(places, sums):
                     builder.store(builder.load(total), place, align=4)
         return context.get_dummy_value()
@@ -159,8 +158,8 @@ def transpose(typingctx, x, out):
     def generate(context, builder, sig, args):
         x, out = (context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args, args))
         rows, columns = cgutils.unpack_tuple(builder, x.shape, 2)
-        for row, R in _blocks(builder, rows, (SIMD_WIDTH, 1)):
-            for column, C in _blocks(builder, columns, (SIMD_WIDTH, 1)):
+        for row, R in emit_blocks(builder, rows, (SIMD_WIDTH, 1)):
+            for column, C in emit_blocks(builder, columns, (SIMD_WIDTH, 1)):
                 kind = ir.VectorType(F32, SIMD_WIDTH) if R == C == SIMD_WIDTH else F32
                 places = [(r, c) for r in range(R) for c in range(0, C, SIMD_WIDTH if R == C == SIMD_WIDTH else 1)]
                 values = [builder.load(_place(builder, x, row, r, column, c, kind), align=4) for r, c in places]
@@ -189,28 +188,25 @@ def prefetch(typingctx, array, offset):
     return types.void(array, offset), generate
 
 
+@intrinsic
+def lowest_bit(typingctx, word):                        # uint64, not 0 -> int64
+    """How many zeros are below its lowest one."""
+    def generate(context, builder, sig, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate
+
+
 def _transposed(builder, rows):                         # 16 vectors of 16 -> their transpose
     rows, lanes = list(rows), range(SIMD_WIDTH)
     for side in (1, 2, 4, 8):
         for i in lanes:
             if not i & side:
                 a, b = rows[i], rows[i + side]
-                rows[i] = _shuffle(builder, a, b, [SIMD_WIDTH + lane - side if lane & side else lane for lane in lanes])
-                rows[i + side] = _shuffle(builder, a, b, [SIMD_WIDTH + lane if lane & side else lane + side for lane in lanes])
+                low = [SIMD_WIDTH + lane - side if lane & side else lane for lane in lanes]
+                high = [SIMD_WIDTH + lane if lane & side else lane + side for lane in lanes]
+                rows[i], rows[i + side] = emit_shuffle(builder, a, b, low), emit_shuffle(builder, a, b, high)
     return rows
-
-
-def _shuffle(builder, a, b, lanes):
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
-
-
-def _blocks(builder, length, sizes):                    # loops over 0..length, one for each size; yields (start, size)
-    start = length.type(0)
-    for size in sizes:
-        stop = builder.sub(length, builder.urem(builder.sub(length, start), length.type(size)))
-        with cgutils.for_range_slice(builder, start, stop, length.type(size), length.type) as (index, _):
-            yield index, size
-        start = stop
 
 
 def _place(builder, array, row, r, column, c, kind):    # -> where array[row + r, column + c:] begins
@@ -218,30 +214,6 @@ def _place(builder, array, row, r, column, c, kind):    # -> where array[row + r
     stride = cgutils.unpack_tuple(builder, array.strides, 2)[0]
     offset = builder.add(builder.mul(row, stride), builder.mul(column, column.type(4)))
     return builder.bitcast(cgutils.pointer_add(builder, array.data, offset), kind.as_pointer())
-
-
-def emit_prefetch(builder, place):                      # ask memory for the line of 64 bytes around; any address will do
-    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
-    kind = ir.FunctionType(ir.VoidType(), [byte.type, *[ir.IntType(32)] * 3])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [byte, *(ir.IntType(32)(n) for n in (0, 2, 1))])         # to read, into the second cache, data
-
-
-def emit_constant(kind, width, value):
-    """A vector of `width` equal numbers."""
-    return ir.Constant(ir.VectorType(kind, width), [value] * width)
-
-
-def emit_load(builder, data, index, kind, align):
-    """Element `index` of an array of vectors."""
-    return builder.load(builder.gep(builder.bitcast(data, kind.as_pointer()), [index]), align=align)
-
-
-def _broadcast(builder, number, kind):                  # one number in all lanes
-    if kind is F32:
-        return number
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-    return _shuffle(builder, first, first, [0] * kind.count)
 
 
 if config.DISABLE_JIT:
@@ -256,6 +228,10 @@ if config.DISABLE_JIT:
     def transpose(x, out):
         """As above, in plain Python."""
         out[:, : len(x)] = x.T
+
+    def lowest_bit(word):
+        """As above, in plain Python."""
+        return (int(word) & -int(word)).bit_length() - 1
 
     def prefetch(array, offset):
         """Nothing to do: plain Python does not wait for memory."""
