@@ -51,7 +51,8 @@ TESTED_IN = {
     "weights/test_export.py": ("cli/export",),
     "weights/test_layouts.py": ("weights/slices",),
     "weights/test_store.py": ("weights/written",),
-    "widgets/test_routing.py": ("widgets/page", "widgets/what_if"),
+    "widgets/test_reading.py": ("widgets/corpus", "widgets/packed"),
+    "widgets/test_routing.py": ("widgets/page", "widgets/view", "widgets/what_if"),
 }
 ELSEWHERE = {module: test for test, modules in TESTED_IN.items() for module in modules}
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")

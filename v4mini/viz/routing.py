@@ -42,12 +42,12 @@ def changed(before, after):                             # [T, K], [T, K'] -> [T]
 # ---- tables: (header, rows) for viz.tables.text_table or a page ----
 
 def choice_rows(scores, affinities, chosen, weights, bias=None):        # [E], [E], [K], [K], [E] -> header, rows
-    """One token in one layer: every expert, the best choice first (of many experts the best only)."""
+    """One token in one layer: every expert, the best choice first (of many experts the best only). scores: None if unknown."""
     biased = affinities if bias is None else affinities + bias
     weight_of = dict(zip(np.asarray(chosen).tolist(), np.asarray(weights).tolist()))
     order = np.argsort(-biased, kind="stable").tolist()
     order = [e for rank, e in enumerate(order) if rank < EXPERTS_SHOWN or e in weight_of]
-    rows = [[e, f"{scores[e]:+.2f}", f"{affinities[e]:.2f}", "" if bias is None else f"{bias[e]:+.2f}",
+    rows = [[e, "" if scores is None else f"{scores[e]:+.2f}", f"{affinities[e]:.2f}", "" if bias is None else f"{bias[e]:+.2f}",
              "" if bias is None else f"{biased[e]:.2f}", "yes" if e in weight_of else "",
              f"{weight_of[e]:.2f}" if e in weight_of else ""] for e in order]
     return ["expert", "score", "affinity", "bias", "affinity + bias", "chosen", "weight"], rows

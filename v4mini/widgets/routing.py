@@ -1,25 +1,27 @@
-"""The routing explorer: type a text and see, token by token and layer by layer, which experts answer.
+"""The routing explorer: click a word or an expert and see who answers for whom, token by token and layer by layer.
 
-Not here: running the model (what_if.py), pictures and tables from arrays (viz/routing.py), their HTML (page.py).
+Not here: running the model (what_if.py), other sources of a routing (reading.py), pictures and tables from arrays
+(viz/routing.py), their HTML (page.py), what the page does with a hand (routing.js).
 """
 
-import io
-import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html import escape
 
 import numpy as np
-from traitlets import Bool, HasTraits, Int, Unicode, link, observe, validate
+from traitlets import Bool, Dict, HasTraits, Int, Set, Unicode, observe, validate
 
 from v4mini.shapes import Refused
 from v4mini.viz import routing as views
 from v4mini.viz.tables import text_table
-from v4mini.widgets import page
-from v4mini.widgets.what_if import AS_IT_IS, WhatIf, read_routing
+from v4mini.widgets import page, view
+from v4mini.widgets.corpus import own_sources, read_corpus
+from v4mini.widgets.packed import pack_corpus, pack_reading
+from v4mini.widgets.reading import Reading, read_text
+from v4mini.widgets.what_if import AS_IT_IS, WhatIf
 
 TEXT = "def add(self, a, b):\n    return self.a + self.b\n"
-MOST_TOKENS = 256           # what is read of a long text; each change runs the model once on it
-CHOSEN = 5                  # the column "chosen" of a choice
+SWITCHES = ("top_k", "use_bias", "use_table", "use_shared", "off", "moved")
+PLACES = ("layer", "token", "expert")
 
 
 class RoutingExplorer(HasTraits):
@@ -27,206 +29,264 @@ class RoutingExplorer(HasTraits):
 
     A switch runs the whole model again with the changed router, so a different choice reaches all later layers.
     The picture and the tables need no widgets: draw(figure), choice(), answers(), print(explorer).
+
+    model, tokenizer: as v4.load and v4.Tokenizer.load give them; or `reading`, one of read_recording, read_vllm, read_experts:
+    then nothing can be run, so text and switches stay as they are. beside: a text, a Reading or another explorer (of another
+    model, say) to be shown at its side. corpus: the texts over which an expert's tokens are counted when asked for.
     """
 
     text = Unicode(TEXT)
     layer = Int(0)
     token = Int(0)
+    expert = Int(0)
     top_k = Int(1)              # experts a token
     use_bias = Bool(True)
     use_table = Bool(True)
+    use_shared = Bool(True)
+    off = Set()                 # {(layer, expert)}
+    moved = Dict()              # {(layer, expert): by}, added to the bias
 
-    def __init__(self, model, tokenizer, text=TEXT, layer=0, token=0):
-        self.model, self.tokenizer = model, tokenizer
-        self._box, self._ready = None, False
-        super().__init__(text=text, top_k=model.config.n_activated_experts)
-        self._read()
+    def __init__(self, model=None, tokenizer=None, text=TEXT, layer=0, token=0, *, reading=None, beside=None, corpus=None):
+        if (model is None) == (reading is None):
+            raise Refused("RoutingExplorer: expected a model or a reading, got both or none.")
+        self.model, self.tokenizer, self._texts, self._counted = model, tokenizer, corpus, None
+        self._view, self._ready, self._hears = None, False, False
+        self._usual = reading.layers[-1].chosen.shape[1] if model is None else model.config.n_activated_experts
+        super().__init__(text=text if reading is None else "", top_k=self._usual)
+        self._read(reading)
+        self.beside = _as_reading(beside, model, tokenizer)
         self._ready = True
         self.layer, self.token = layer, token
+        self.expert = int(self.routes.chosen[self.token, 0])
 
     # ---- plain data ----
 
     @property
     def what_if(self):                                  # -> WhatIf
-        usual = self.model.config.n_activated_experts
-        return WhatIf(None if self.top_k == usual else self.top_k, self.use_bias, self.use_table)
+        moved = tuple(sorted((*place, by) for place, by in self.moved.items() if by))
+        return WhatIf(None if self.top_k == self._usual else self.top_k, self.use_bias, self.use_table, self.use_shared,
+                      frozenset(self.off), moved)
+
+    @property
+    def layers(self):                                   # -> [Routes]
+        return self._now.layers
 
     @property
     def routes(self):                                   # -> Routes of the selected layer
-        return self._layers[self.layer]
+        return self.layers[self.layer]
+
+    @property
+    def load(self):                                     # -> [L, E] int
+        """Tokens per expert in each layer."""
+        return self._now.load
+
+    @property
+    def corpus(self):                                   # -> Corpus, counted when first asked for, with the model as it is
+        """What each expert is asked about over many texts; by default the sources of v4mini.ops."""
+        self._needs_a_model("corpus")
+        if self._counted is None:
+            self._counted = read_corpus(self.model, self.tokenizer, self._texts or own_sources())
+        return self._counted
+
+    def together(self, layer):                          # -> [E, E] int
+        """How many tokens ask two experts of a layer at once; the diagonal is the load."""
+        return self._now.together(layer)
+
+    def probability(self, token, id, as_it_is=False):   # -> float: of `id` to come next behind `token`
+        """With the switches as they stand, or the model as it is. Refused for a recording, which holds no logits."""
+        self._needs_a_model("probability")
+        return float((self._own if as_it_is else self._now).probabilities()[token, id])
 
     def choice(self):                                   # -> header, rows
         """The selected token in the selected layer: every expert's score, affinity, bias, and what became of it."""
         own, t = self.routes, self.token
-        return views.choice_rows(own.scores[t], own.affinities[t], own.chosen[t], own.weights[t], own.bias)
+        if own.affinities is None:
+            return ["expert", "chosen"], [[int(expert), "yes"] for expert in own.chosen[t]]
+        return views.choice_rows(None if own.scores is None else own.scores[t], own.affinities[t], own.chosen[t], own.weights[t],
+                                 own.bias)
 
     def answers(self):                                  # -> header, rows
         """The whole text in the selected layer: each expert's load, and the tokens it answers for."""
-        return views.answer_rows(self.routes.chosen, self.pieces, self.model.config.n_routed_experts)
+        return views.answer_rows(self.routes.chosen, self.pieces, self._now.n_experts)
 
     def draw(self, figure):
         """The explorer's picture on a matplotlib figure of yours (about 10 by 7 inches)."""
-        return views.draw_explorer(figure, [asdict(own) for own in self._layers], self.pieces, self.layer, self.token)
+        if self.routes.affinities is None:
+            raise Refused("draw: expected affinities, got expert numbers alone. Use answers() or load.")
+        return views.draw_explorer(figure, [asdict(own) for own in self.layers], self.pieces, self.layer, self.token)
 
-    def png(self):                                      # -> bytes
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+    def switch(self, layer, expert, on=False):
+        """Switch one expert off, or on again: a gate then takes the next best; a table's other experts get its weight."""
+        self.off = self.off - {(layer, expert)} if on else self.off | {(layer, expert)}
 
-        from v4mini.viz import style
-
-        with matplotlib.rc_context(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")       # the axis shows a box, the page the letter
-            style.use()
-            figure, file = Figure(figsize=(11, 7.2), dpi=120), io.BytesIO()
-            self.draw(figure)
-            FigureCanvasAgg(figure).print_png(file)                     # savefig would draw it twice
-        return file.getvalue()
+    def move_bias(self, layer, expert, by):
+        """Add `by` to an expert's bias; 0 takes it back."""
+        self.moved = {place: old for place, old in self.moved.items() if place != (layer, expert)} | {(layer, expert): float(by)}
 
     def difference(self):                               # -> a sentence on what the switches changed
+        if self.model is None:
+            return "This is a recording: it can be looked at, not run."
         if self.what_if == AS_IT_IS:
             return "The router is the model's own."
-        moved = views.changed(self._own[self.layer].chosen, self.routes.chosen)
-        said = self._logits.argmax(1) != self._own_logits.argmax(1)
+        moved = views.changed(self._own.layers[self.layer].chosen, self.routes.chosen)
+        said = self._now.logits.argmax(1) != self._own.logits.argmax(1)
         return (f"What if: {', '.join(self._switched())}. {_of(moved)} tokens have other experts in layer {self.layer} than "
-                f"in the model as it is; its best next token changes after {_of(said)}.")
+                f"in the model as it is; the best next token is another after {_of(said)}.")
 
     def reset(self):
         """All switches back to the model's own router."""
         with self.hold_trait_notifications():
-            self.top_k, self.use_bias, self.use_table = self.model.config.n_activated_experts, True, True
+            self.top_k, self.use_bias, self.use_table, self.use_shared = self._usual, True, True, True
+            self.off, self.moved = set(), {}
 
     def __repr__(self):
         own, t = self.routes, self.token
         experts = " and ".join(map(str, own.chosen[t].tolist()))
-        weights = " and ".join(f"{weight:.2f}" for weight in own.weights[t])
+        weights = "" if own.weights is None else " with weight " + " and ".join(f"{weight:.2f}" for weight in own.weights[t])
         switched = f"; {', '.join(self._switched())}" if self._switched() else ""
         return (f"RoutingExplorer, {_tokens(len(self.ids))}{switched}: in layer {self.layer} the {own.kind} sends token {t}, "
                 f"{self.pieces[t]!r}, to {'expert' if own.chosen.shape[1] == 1 else 'experts'} {experts} "
-                f"of {own.scores.shape[1]} with weight {weights}.")
+                f"of {self._now.n_experts}{weights}.")
 
     def __str__(self):
         return "\n\n".join([repr(self), text_table(*self.choice()), text_table(*self.answers())])
 
     # ---- one run of the model ----
 
-    def _read(self):
-        encoded = self.tokenizer.encode(self.text)
-        self.ids = [self.tokenizer.bos_id, *encoded[: MOST_TOKENS - 1]]
-        self.left_out = len(encoded) + 1 - len(self.ids)
-        self.pieces = ["BOS", *(self.tokenizer.piece(i) for i in self.ids[1:])]
-        self._own, self._own_logits = read_routing(self.model, self.ids)
-        self._route()
+    def _read(self, reading=None):
+        self._own = self._now = read_text(self.model, self.tokenizer, self.text) if reading is None else reading
+        self.ids, self.pieces, self.left_out = self._own.ids, self._own.pieces, self._own.left_out
+        if self.model is not None:
+            self._route()
 
     def _route(self):
-        self._layers, self._logits = self._own, self._own_logits
-        if self.what_if != AS_IT_IS:
-            self._layers, self._logits = read_routing(self.model, self.ids, self.what_if)
+        self._needs_a_model("what if")
+        self._now = self._own if self.what_if == AS_IT_IS else read_text(self.model, self.tokenizer, self.text, self.what_if)
+
+    def _needs_a_model(self, what):
+        if self.model is None:
+            raise Refused(f"{what}: expected an explorer with a model, got a recording. It can be looked at, not run again.")
 
     def _switched(self):                                # -> [what is not as it was]
-        usual = self.model.config.n_activated_experts
-        return [words for words, on in ((f"{self.top_k} experts a token instead of {usual}", self.top_k != usual),
-                                        ("bias off", not self.use_bias), ("table off", not self.use_table)) if on]
+        words = [(f"{self.top_k} experts a token instead of {self._usual}", self.top_k != self._usual),
+                 ("bias off", not self.use_bias), ("table off", not self.use_table), ("shared expert off", not self.use_shared)]
+        return [*(text for text, on in words if on), *(f"expert {e} of layer {i} off" for i, e in sorted(self.off)),
+                *(f"bias of expert {e} in layer {i} {by:+.2f}" for i, e, by in self.what_if.moved)]
 
     def _range(self, name):                             # -> smallest, largest
-        c = self.model.config
-        if name == "top_k":
-            return 1, c.n_routed_experts
-        return 0, (c.n_layers if name == "layer" else len(self.ids)) - 1
+        return {"layer": (0, len(self._own.layers) - 1), "token": (0, len(self.ids) - 1), "expert": (0, self._own.n_experts - 1),
+                "top_k": (1, self._own.n_experts)}[name]
 
-    @validate("layer", "token", "top_k")
+    @validate("layer", "token", "expert", "top_k")
     def _in_range(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
+        if not self._ready:
+            return value
         low, high = self._range(name)
         if not low <= value <= high:
             raise Refused(f"{name}: expected {low} to {high}, got {value}.")
         return value
 
-    @observe("text", "layer", "token", "top_k", "use_bias", "use_table")
+    @observe("text", *SWITCHES)
     def _changed(self, change):
         if not self._ready:
             return
         if change["name"] == "text":
+            self._needs_a_model("text")
             self._read()
-            with self.hold_trait_notifications():
-                self.token = min(self.token, len(self.ids) - 1)
-        elif change["name"] not in ("layer", "token"):
-            self._route()
-        if self._box is not None:
-            self._show()
+            self.token = min(self.token, len(self.ids) - 1)
+        else:
+            try:
+                self._route()
+            except Refused:                             # such as an expert too many switched off: nothing has moved
+                self._ready = False
+                setattr(self, change["name"], change["old"])
+                self._ready = True
+                raise
+        self._send()
+
+    @observe(*PLACES)
+    def _placed(self, change):
+        if self._view is not None and not self._hears:      # the page knows where its own hand went
+            self._view.place = {name: getattr(self, name) for name in PLACES}
 
     # ---- the page ----
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        for_all = (f"<p>{escape(repr(self))}</p>{page.table(*self.choice(), plain=True)}{page.table(*self.answers(), plain=True)}"
-                   "<p>Run this cell for sliders and switches.</p>")
-        widget = {kind: data for kind, data in self.box._repr_mimebundle_().items() if kind.endswith("widget-view+json")}
-        return {"text/plain": repr(self), "text/html": for_all, **widget}
+        for_all = (f"<p>{escape(repr(self))}</p>{page.table(*self.choice())}{page.table(*self.answers())}"
+                   "<p>Run this cell for words and experts to click on.</p>")
+        bundle = {"text/plain": repr(self), "text/html": for_all}
+        if view.has_anywidget():
+            bundle["application/vnd.jupyter.widget-view+json"] = {"version_major": 2, "version_minor": 0,
+                                                                  "model_id": self.view.model_id}
+        return bundle
 
     @property
-    def box(self):                                      # -> ipywidgets.VBox, made when first asked for
-        if self._box is None:
-            self._box = self._build()
-            self._show()
-        return self._box
+    def view(self):                                     # -> anywidget.AnyWidget, made when first asked for
+        """The page's widget. Raises ImportError without anywidget."""
+        if self._view is None:
+            other = pack_reading(self.beside) if self.beside else {}
+            place = {name: getattr(self, name) for name in PLACES}
+            self._view = view.new_view("routing", place=place, other=other, **self._data())
+            self._view.observe(self._answer, "asked")
+        return self._view
 
-    def _build(self):
-        import ipywidgets as w
+    def _data(self):
+        about = {"text": self.text, "usual": self._usual, "can_run": self.model is not None, "difference": self.difference(),
+                 "scale": 1.0 if self.model is None else self.model.config.route_scale,
+                 "switches": {"top_k": self.top_k, "use_bias": self.use_bias, "use_table": self.use_table,
+                              "use_shared": self.use_shared, "off": sorted(map(list, self.off)),
+                              "moved": [[*place, by] for place, by in sorted(self.moved.items())]}}
+        now = {} if self._now is self._own else pack_reading(self._now, self.tokenizer, self._own)
+        return {"data": pack_reading(self._own, self.tokenizer), "now": now | {"about": about}}
 
-        def slider(name, words, width):
-            low, high = self._range(name)
-            return w.IntSlider(min=low, max=high, value=getattr(self, name), description=words, continuous_update=False,
-                               style={"description_width": "initial"}, layout={"width": width})
+    def _send(self):
+        if self._view is not None:
+            with self._view.hold_sync():
+                for name, value in (self._data() | {"said": ""}).items():
+                    setattr(self._view, name, value)
 
-        def switch(words):
-            return w.ToggleButton(value=True, description=words, layout={"width": "140px"})
+    def _answer(self, change):                          # what a hand did on the page
+        asked, self._hears = change["new"], True
+        try:
+            for name in PLACES:
+                if name in asked:
+                    setattr(self, name, int(asked[name]))
+            if "text" in asked:
+                self.text = str(asked["text"])
+            if "switches" in asked:
+                self._take(asked["switches"])
+            if "corpus" in asked:
+                self._view.corpus = pack_corpus(self.corpus, self._own.n_experts)
+        except Refused as refused:
+            self._send()                                # the page goes back to what holds
+            self._view.said = str(refused)
+        finally:
+            self._hears = False
 
-        text = w.Textarea(value=self.text, rows=3, continuous_update=False, layout={"width": "99%"},
-                          placeholder="type any text, then click elsewhere")
-        self._controls = c = {"text": text, "layer": slider("layer", "layer", "33%"), "token": slider("token", "token", "62%"),
-                              "top_k": slider("top_k", "experts a token", "33%"), "use_bias": switch("bias chooses"),
-                              "use_table": switch("table chooses")}
-        reset = w.Button(description="as the model is", icon="undo", layout={"width": "150px"})
-        reset.on_click(lambda _: self.reset())
-        picture = w.Image(format="png", layout={"width": "99%"})
-        self._views = {"strip": w.HTML(), "told": w.HTML(), "picture": picture, "tables": w.HTML()}
-        rows = [text, w.HBox([c["layer"], c["token"]]), w.HBox([c["top_k"], c["use_bias"], c["use_table"], reset])]
-        box = w.VBox([*rows, *self._views.values()], layout={"width": "100%", "max_width": "1150px"})
-        for name, part in {**c, **self._views, "reset": reset, "routing": box}.items():
-            part.add_class(f"v4mini-{name.replace('_', '-')}")
-        for name, control in c.items():
-            link((self, name), (control, "value"))
-        return box
+    def _take(self, switches):
+        """All switches at once, and one run of the model."""
+        off, moved = ({tuple(place) for place in switches["off"]}, {(i, e): float(by) for i, e, by in switches["moved"]})
+        before = {name: getattr(self, name) for name in SWITCHES}
+        self._ready = False
+        try:
+            self.top_k, self.off, self.moved = int(switches["top_k"]), off, moved
+            self.use_bias, self.use_table, self.use_shared = (bool(switches[name]) for name in SWITCHES[1:4])
+            self._route()
+        except Refused:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+        finally:
+            self._ready = True
+        self._send()
 
-    def _show(self):
-        self._controls["token"].max = len(self.ids) - 1
-        for name in ("use_bias", "use_table"):
-            self._controls[name].icon = "check" if getattr(self, name) else "times"
-        shown = {"strip": self._strip(), "told": self._told(), "picture": self.png(), "tables": self._tables()}
-        for name, value in shown.items():
-            self._views[name].value = value
 
-    def _strip(self):                                   # the text, cut into tokens
-        loudest = self.routes.chosen[np.arange(len(self.ids)), self.routes.weights.argmax(1)]
-        mine = loudest[self.token]
-        rest = f"and {_tokens(self.left_out)} more, left out" if self.left_out else ""
-        return (page.strip(self.pieces, self.token, loudest == mine, rest)
-                + f"<small>framed: the selected token; shaded: expert {mine} counts most for them too in this layer</small>")
-
-    def _told(self):
-        own, t = self.routes, self.token
-        by = "the table chooses by token id" if own.kind == "table" else "the gate chooses by affinity"
-        by += "" if own.bias is None else " + bias"
-        chosen = ", ".join(f"<b>{e}</b> with weight <b>{weight:.2f}</b>" for e, weight in zip(own.chosen[t], own.weights[t]))
-        row = ""
-        if own.table is not None:
-            row = f" Its row in the table: token id {self.ids[t]} &rarr; experts {', '.join(map(str, own.table[t].tolist()))}."
-        return (f'<div style="line-height:1.5">Layer <b>{self.layer}</b>: {by}. Token <b>{t}</b>, '
-                f"<code>{escape(self.pieces[t])}</code>, goes to expert {chosen}.{row}<br>{escape(self.difference())}</div>")
-
-    def _tables(self):
-        return page.side_by_side((f"Token {self.token} in layer {self.layer}", page.table(*self.choice(), marked=CHOSEN)),
-                                 (f"All tokens in layer {self.layer}", page.table(*self.answers())))
+def _as_reading(beside, model, tokenizer):              # -> Reading or None
+    if beside is None or isinstance(beside, Reading):
+        return beside
+    other = beside._now if isinstance(beside, RoutingExplorer) else read_text(model, tokenizer, beside)
+    return replace(other, source="the other text")
 
 
 def _tokens(count):                                     # -> "1 token", "2 tokens"

@@ -1,0 +1,202 @@
+"""JupyterLab in a browser, for the tests of explorers: a server of its own, a notebook of given cells, keys and clicks.
+
+Needs Chromium and its driver (Debian: chromium, chromium-driver). V4MINI_PICTURES=FOLDER keeps pictures of the page.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium") or shutil.which("google-chrome")
+START, ANSWER, END = 90, 60, 20                         # seconds we wait at most, on a busy machine
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1400,1900")
+SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},        # every cell is on the page, seen or not
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):                              # -> notebook(name, cells) -> its address
+    """A JupyterLab of its own that opens notebooks of the given code cells."""
+    if not (DRIVER and BROWSER):
+        pytest.skip("no chromium and chromedriver on the PATH (Debian: apt-get install chromium chromium-driver)")
+    home = tmp_path_factory.mktemp("lab")
+    (home / "notebooks").mkdir()
+    for name, values in SETTINGS.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+    port, token = free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+               "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+               f"--IdentityProvider.token={token}",
+               f"--ServerApp.root_dir={home / 'notebooks'}", "--LabApp.news_url=None",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
+               "IPYTHONDIR": "ipython", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    own = {name: str(home / folder) for name, folder in folders.items()} | {"V4MINI_DATA": str(ROOT / "data")}
+
+    def notebook(name, sources):
+        empty = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+        cells = [empty | {"id": f"cell-{i}", "source": source}
+                 for i, source in enumerate(sources)]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        document = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+        (home / "notebooks" / f"{name}.ipynb").write_text(json.dumps(document), encoding="utf-8")
+        return f"http://127.0.0.1:{port}/lab/tree/{name}.ipynb?token={token}&reset"
+
+    with (home / "lab.log").open("wb") as log:
+        server = subprocess.Popen(command, env=os.environ | own, cwd=home, stdout=log, stderr=subprocess.STDOUT,
+                                  start_new_session=True)
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}/api", server, home / "lab.log")
+        yield notebook
+    finally:
+        end(server)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra [test])")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    try:
+        driver.set_page_load_timeout(START)
+        driver.set_script_timeout(ANSWER)
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def show(lab, driver):                                  # -> show(name, cells, ready): Page, its cells run, `ready` on the page
+    def show(name, cells, ready):
+        driver.get(lab(name, cells))
+        page = Page(driver)
+        page.run_all(ready)
+        return page
+
+    return show
+
+
+class Page:
+    """A notebook in the browser."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def run_all(self, ready):
+        self.until(lambda: self.script("return !!window.jupyterapp?.shell.currentWidget?.sessionContext"), START)
+        done = self.driver.execute_async_script("""
+            const done = arguments[0], app = window.jupyterapp;
+            app.shell.currentWidget.sessionContext.ready.then(() => app.commands.execute('notebook:run-all-cells'))
+               .then(() => done('ran'), error => done(String(error)));""")
+        assert done == "ran"
+        self.until(lambda: self.all(ready))
+
+    def script(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def theme(self, name):                              # "JupyterLab Dark"
+        self.driver.execute_async_script("window.jupyterapp.commands.execute('apputils:change-theme', {theme: arguments[0]})"
+                                         ".then(() => arguments[1](true))", name)
+        self.until(lambda: self.script("return document.body.dataset.jpThemeName") == name)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def one(self, selector):
+        (found,) = self.all(selector)
+        return found
+
+    def text(self, selector):
+        return self.script("return document.querySelector(arguments[0]).textContent", selector)
+
+    def press(self, *keys):                             # to whatever has the focus: names of selenium's Keys, or text
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        ActionChains(self.driver, duration=0).send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
+
+    def click(self, selector, x=None, y=None):
+        """An element's middle, or the point at these shares of its width and height."""
+        from selenium.webdriver import ActionChains
+
+        element = self.one(selector) if isinstance(selector, str) else selector
+        self.script("arguments[0].scrollIntoView({block: 'center'})", element)
+        size = element.size
+        dx, dy = (0 if at is None else round((at - 0.5) * size[side]) for at, side in ((x, "width"), (y, "height")))
+        ActionChains(self.driver, duration=0).move_to_element_with_offset(element, dx, dy).click().perform()
+
+    def until(self, happens, seconds=ANSWER):
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        end, found = time.monotonic() + seconds, False
+        while not found and time.monotonic() < end:
+            time.sleep(0.05)
+            try:
+                found = happens()
+            except StaleElementReferenceException:      # the page was drawing itself anew
+                found = False
+        if not found:
+            self.keep("failed")
+            told = [element.text for element in self.all(".told, .jp-OutputArea-output")]
+            raise AssertionError(f"not within {seconds} s; the page says: {' | '.join(told)[:2000]}")
+        return found
+
+    def keep(self, name, selector=".v4mini"):
+        if os.environ.get("V4MINI_PICTURES"):
+            shown = self.all(selector)
+            picture = shown[0].screenshot_as_png if shown else self.driver.get_screenshot_as_png()
+            (Path(os.environ["V4MINI_PICTURES"]) / f"{name}.png").write_bytes(picture)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_for_server(url, server, log):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + START
+    while time.monotonic() < end:
+        assert server.poll() is None, f"JupyterLab ended by itself:\n{log.read_text()[-2000:]}"
+        try:
+            with direct.open(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"JupyterLab did not answer within {START} s:\n{log.read_text()[-2000:]}")
+
+
+def end(server):
+    """Ask the server to stop, which stops its kernels; then make sure that none of them is left."""
+    import psutil
+
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)] if server.poll() is None else []
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(END)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait(END)
+    _, left = psutil.wait_procs(family, timeout=END)
+    for process in left:
+        process.kill()
+    assert not psutil.wait_procs(left, timeout=END)[1]
