@@ -1,4 +1,4 @@
-"""Model and CachedModel: what one token may know of the others, and that remembering changes no number."""
+"""Model: what one token may know of the others, and what is no text."""
 
 import numpy as np
 import pytest
@@ -89,126 +89,6 @@ def test_any_sequences_together_are_as_each_alone(tiny, lengths, seed):
         np.testing.assert_allclose(together, tiny.logits(sequence), **SAME_MODEL)
 
 
-def test_caches_of_different_lengths_step_together(tiny, ids, whole):
-    lengths, caches = (1, 5, 127, 130), [tiny.new_cache() for _ in range(4)]
-    for n, cache in zip(lengths, caches):
-        tiny.prefill(ids[:n], cache)
-    for more in range(3):
-        last = tiny.step_many([ids[n + more] for n in lengths], caches)
-        np.testing.assert_allclose(last, [whole[n + more] for n in lengths], **SAME_MODEL)
-    last = tiny.prefill_many([ids[n + 3: n + 3 + size] for n, size in zip(lengths, (9, 1, 4, 2))], caches)
-    np.testing.assert_allclose(last, [whole[n + 2 + size] for n, size in zip(lengths, (9, 1, 4, 2))], **SAME_MODEL)
-
-
-# ---- remembering ----
-
-def pieces(ids, sizes):                                 # -> the ids in pieces of these sizes, the rest at the end
-    for size in sizes:
-        if len(ids):
-            yield ids[:size]
-            ids = ids[size:]
-    if len(ids):
-        yield ids
-
-
-def reads_the_same(model, ids, whole, sizes):
-    cache = model.new_cache()
-    for some in pieces(ids, sizes):
-        last = model.prefill(some, cache)
-        np.testing.assert_allclose(last, whole[cache.length - 1], err_msg=f"after {cache.length} tokens", **SAME_MODEL)
-    assert cache.length == len(ids)
-
-
-@pytest.mark.parametrize("sizes", [[1] * T, [3, 1, 4], [4] * 65, [127, 1, 1], [128, 128], [5, 123, 127, 1]],
-                         ids=lambda sizes: str(sizes[:4]))
-def test_reading_in_pieces_gives_the_logits_of_the_whole(tiny, ids, whole, sizes):
-    reads_the_same(tiny, ids, whole, sizes)
-
-
-@settings(HYPOTHESIS, max_examples=12)
-@given(st.lists(st.sampled_from([1, 1, 2, 3, 4, 5, 15, 16, 17, 64, 127, 128, 129]), max_size=30))
-def test_reading_in_any_pieces_gives_the_logits_of_the_whole(tiny, ids, whole, sizes):
-    reads_the_same(tiny, ids, whole, sizes)
-
-
-@pytest.fixture(scope="module")
-def mini_whole(mini, ids):
-    return mini.logits(ids[:140])
-
-
-@settings(HYPOTHESIS, max_examples=4)
-@given(st.lists(st.sampled_from([1, 2, 3, 4, 64, 127, 128, 129]), max_size=4))
-def test_the_shape_of_the_bundled_model_in_any_pieces_too(mini, ids, mini_whole, sizes):
-    reads_the_same(mini, ids[:140], mini_whole, sizes)
-
-
-@pytest.mark.parametrize("changes", [{"compress_ratios": (8, 2, 4, 4, 0)}, {"window_size": 1}, {"window_size": 300},
-                                     {"hc_mult": 1}, {"index_topk": 1}, {"original_seq_len": 0}], ids=str)
-def test_configs_of_odd_sizes_in_pieces_too(model_of, ids, changes):
-    model = model_of(Config.tiny().replace(**changes))
-    reads_the_same(model, ids[:70], model.logits(ids[:70]), [1, 2, 5, 1, 30, 1, 1, 1])
-
-
-def test_a_long_prompt_is_read_in_chunks_that_progress_tells(tiny):
-    ids, done = np.random.default_rng(1).integers(0, 97, 700), []
-    cache = tiny.new_cache()
-    last = tiny.prefill(ids, cache, progress=done.append)
-    assert done[-1] == 700 and len(done) > 1 and done == sorted(done)
-    np.testing.assert_allclose(last, tiny.logits(ids)[-1], **SAME_MODEL)
-
-
-# ---- interruptions ----
-
-class Interrupted(Backend):
-    """Raises at the n-th call of one operation."""
-
-    def __init__(self, operation, calls):
-        super().__init__()
-        self.left = calls
-        method = getattr(self, operation)
-
-        def interrupt(*args, **more):
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-            return method(*args, **more)
-        setattr(self, operation, interrupt)
-
-
-@pytest.mark.parametrize("operation, calls", [("embed", 1), ("attend", 1), ("attend", 3), ("compress", 2), ("index_topk", 2),
-                                              ("experts", 4), ("hc_post", 8), ("hc_head", 1)])
-def test_an_interrupted_call_leaves_the_cache_as_it_was(model_of, tiny, ids, whole, operation, calls):
-    cache = tiny.new_cache()
-    tiny.prefill(ids[:133], cache)
-    before = cache.length, cache.nbytes
-    with pytest.raises(KeyboardInterrupt):
-        model_of(Config.tiny(), Interrupted(operation, calls)).prefill(ids[133:150], cache)
-    if operation != "hc_head":                          # after the last block the tokens are read; only the answer is missing
-        assert (cache.length, cache.nbytes) == before
-    else:
-        assert cache.length in (133, 150)
-    for t in range(cache.length, 160):
-        np.testing.assert_allclose(tiny.step(ids[t], cache), whole[t], err_msg=f"{t=}", **SAME_MODEL)
-
-
-def test_an_interrupted_call_of_several_leaves_all_caches_as_they_were(model_of, tiny, ids, whole):
-    caches = [tiny.new_cache(), tiny.new_cache()]
-    tiny.prefill_many([ids[:6], ids[:130]], caches)
-    with pytest.raises(KeyboardInterrupt):
-        model_of(Config.tiny(), Interrupted("attend", 6)).prefill_many([ids[6:9], ids[130:135]], caches)
-    assert [cache.length for cache in caches] == [6, 130]
-    np.testing.assert_allclose(tiny.step_many([ids[6], ids[130]], caches), whole[[6, 130]], **SAME_MODEL)
-
-
-def test_a_long_prompt_that_was_interrupted_can_be_continued_from_where_it_stands(model_of, tiny):
-    ids = np.random.default_rng(1).integers(0, 97, 700)
-    cache = tiny.new_cache()
-    with pytest.raises(KeyboardInterrupt):
-        model_of(Config.tiny(), Interrupted("experts", 6)).prefill(ids, cache)      # in the second chunk of four layers
-    assert 0 < cache.length < 700
-    np.testing.assert_allclose(tiny.prefill(ids[cache.length:], cache), tiny.logits(ids)[-1], **SAME_MODEL)
-
-
 # ---- refusals ----
 
 BAD_IDS = {
@@ -221,31 +101,11 @@ BAD_IDS = {
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
-@pytest.mark.parametrize("method", ["logits", "mtp_logits", "prefill"])
-def test_ids_that_are_no_tokens_are_refused_and_nothing_is_remembered(tiny, bad, method):
+@pytest.mark.parametrize("method", ["logits", "mtp_logits"])
+def test_ids_that_are_no_tokens_are_refused(tiny, bad, method):
     ids, sentence = BAD_IDS[bad]
-    cache = tiny.new_cache()
-    tiny.prefill([1, 2, 3], cache)
     with pytest.raises(Refused, match=sentence):
-        tiny.prefill(ids, cache) if method == "prefill" else getattr(tiny, method)(ids)
-    assert cache.length == 3
-
-
-@pytest.mark.parametrize("token", [97, -1, 1.0, None, True, [1], "a"], ids=str)
-def test_a_step_wants_one_token(tiny, token):
-    cache = tiny.new_cache()
-    with pytest.raises(Refused, match="ids: "):
-        tiny.step(token, cache)
-    assert cache.length == 0
-
-
-def test_one_bad_sequence_of_several_is_refused_before_any_is_read(tiny):
-    caches = [tiny.new_cache(), tiny.new_cache()]
-    with pytest.raises(Refused, match="got 97"):
-        tiny.prefill_many([[1, 2], [97]], caches)
-    with pytest.raises(Refused, match="one or more"):
-        tiny.prefill_many([[1, 2], []], caches)
-    assert [cache.length for cache in caches] == [0, 0]
+        getattr(tiny, method)(ids)
 
 
 def test_no_sequences_at_all_are_refused(tiny):
@@ -253,42 +113,11 @@ def test_no_sequences_at_all_are_refused(tiny):
         tiny.logits_many([])
 
 
-def test_each_sequence_needs_a_cache_of_its_own(tiny):
-    cache = tiny.new_cache()
-    for caches in ([cache], [cache, cache], []):
-        with pytest.raises(Refused, match="caches"):
-            tiny.prefill_many([[1], [2]], caches)
-    assert cache.length == 0
-
-
 def test_a_text_longer_than_max_seq_len_is_refused_whole(model_of):
     model = model_of(Config.tiny().replace(max_seq_len=20))
     assert model.logits(range(20)).shape == (20, 97)
     with pytest.raises(Refused, match="20 tokens"):
         model.logits(range(21))
-    cache = model.new_cache()
-    model.prefill(range(18), cache)
-    with pytest.raises(Refused, match="max_seq_len"):
-        model.prefill([1, 2, 3], cache)
-    assert cache.length == 18
-    model.prefill([1, 2], cache)
-    with pytest.raises(Refused, match="max_seq_len"):
-        model.step(1, cache)
-    assert cache.length == 20
-
-
-def test_a_prompt_of_several_chunks_that_has_no_room_is_refused_before_its_first(model_of):
-    model = model_of(Config.tiny().replace(max_seq_len=1000))
-    cache = model.new_cache()
-    model.prefill([1] * 10, cache)
-    with pytest.raises(Refused, match="max_seq_len"):
-        model.prefill([1] * 995, cache)
-    assert cache.length == 10
-
-
-def test_a_cache_of_another_config_is_refused(tiny, mini):
-    with pytest.raises(Refused, match="another config"):
-        tiny.prefill([1], mini.new_cache())
 
 
 def test_a_model_without_an_mtp_block_says_so(model_of):
@@ -303,9 +132,9 @@ def test_mtp_needs_a_next_token(tiny):
 
 # ---- precision ----
 
-def test_released_rounding_runs_and_is_heard_but_changes_little(model_of, mini_whole, ids):
+def test_released_rounding_runs_and_is_heard_but_changes_little(model_of, mini, ids):
     rounded = model_of(Config.mini(), Backend("released")).logits(ids[:140])
-    apart = np.abs(rounded - mini_whole)
+    apart = np.abs(rounded - mini.logits(ids[:140]))
     assert np.isfinite(rounded).all() and VISIBLE < np.median(apart) < 0.3
 
 

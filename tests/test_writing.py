@@ -207,17 +207,17 @@ def test_a_killed_writer_s_file_goes_and_a_living_one_s_stays(tmp_path):
 
 
 def test_files_of_strangers_are_not_swept(tmp_path):
-    ours = writing._part_name("x")
+    ours = writing.part_name("x")
     other_check = ours[:-6] + ("0" if ours[-6] != "0" else "1") + ".part"
     strangers = [".x.part", ".x.0123abcd.part", "x.part", ours[1:], ours.replace(".part", ".tmp"), other_check,
                  ".model.safetensors.v4mini-00000000-0000000000000000-00000000.part"]
     for name in strangers:
         (tmp_path / name).write_bytes(b"mine")
-    (tmp_path / writing._part_name("folder")).mkdir()
+    (tmp_path / writing.part_name("folder")).mkdir()
     sweep(tmp_path)
     assert set(strangers) < set(os.listdir(tmp_path)) and len(os.listdir(tmp_path)) == len(strangers) + 1
     if os.name != "nt":
-        (tmp_path / writing._part_name("link")).symlink_to(strangers[0])
+        (tmp_path / writing.part_name("link")).symlink_to(strangers[0])
         sweep(tmp_path)
         assert len(os.listdir(tmp_path)) == len(strangers) + 2
 
@@ -225,7 +225,7 @@ def test_files_of_strangers_are_not_swept(tmp_path):
 def test_another_computer_s_file_is_left_for_a_day(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(writing, "_host", lambda: "00000000")
-        elsewhere = tmp_path / writing._part_name("x")
+        elsewhere = tmp_path / writing.part_name("x")
     elsewhere.write_bytes(b"half")
     sweep(tmp_path)
     assert elsewhere.exists()

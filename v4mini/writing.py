@@ -115,7 +115,7 @@ class NewFile:
 
     def _begin(self):
         while True:
-            self.part = os.path.join(self.folder, _part_name(self.name))
+            self.part = os.path.join(self.folder, part_name(self.name))
             self.file = open(self.part, "xb+", buffering=0)     # noqa: SIM115 - closed by take_place and drop
             try:
                 _lock(self.file, wait=True)
@@ -246,7 +246,7 @@ def _sweep_one(path, is_from_here):
         os.unlink(path)                                         # fails while its writer has it open
 
 
-def _part_name(name):                   # -> ".NAME.v4mini-HOST-RANDOM-CHECK.part", at most 250 bytes
+def part_name(name):                   # -> ".NAME.v4mini-HOST-RANDOM-CHECK.part", at most 250 bytes
     short = os.fsencode(name)[:180].decode("utf-8", "ignore")
     begin = f".{short}.v4mini-{_host()}-{secrets.token_hex(8)}"
     return f"{begin}-{_check(begin)}.part"

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from v4mini.bench.worker import _HuggingFace
+from v4mini.bench.worker import HuggingFace
 from v4mini.config import Config
 
 
 @pytest.mark.parity
 def test_a_cached_step_of_transformers_goes_on_where_the_prompt_ended():
     config, ids = Config.tiny().replace(n_mtp_layers=0), np.arange(9)
-    driven = _HuggingFace(config, {"hf_experts": "eager"})
+    driven = HuggingFace(config, {"hf_experts": "eager"})
     driven.prefill(ids)
     driven.step(50)
     assert driven.past.get_seq_length() == 10

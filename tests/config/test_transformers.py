@@ -9,7 +9,7 @@ import pytest
 from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
-from v4mini.proof.huggingface import DOUBTFUL, LARGEST, NEARER, TIE, _Float64, closest_ranks
+from v4mini.proof.huggingface import DOUBTFUL, LARGEST, NEARER, TIE, Float64, closest_ranks
 from v4mini.shapes import Refused
 from v4mini.weights.random import random_tensors
 from v4mini.weights.tree import build
@@ -81,7 +81,7 @@ def apart(config, tensors, ids, wanted):                # -> largest difference,
     ours = CachedModel(config, build(config, tensors.get), Backend()).logits(ids)
     difference = float(np.abs(ours - wanted).max())
     if LARGEST < difference <= DOUBTFUL:
-        exact = CachedModel(config, build(config, tensors.get), _Float64()).logits(ids)
+        exact = CachedModel(config, build(config, tensors.get), Float64()).logits(ids)
         if np.abs(ours - exact).max() * NEARER <= np.abs(wanted - exact).max():
             return 0.0
     return difference if np.isfinite(difference) or np.isfinite(ours).all() != np.isfinite(wanted).all() else 0.0

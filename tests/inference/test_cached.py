@@ -1,77 +1,100 @@
-"""A model that remembers says what a model that reads everything anew says: in any splits, after rewinds, copies, Ctrl-C."""
+"""A model that remembers gives what a model that reads everything anew gives: in any splits, after rewinds, copies, Ctrl-C."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tolerances import SAME_MODEL
 
 from v4mini.backend import Backend
 from v4mini.config import Config
 from v4mini.inference.cache import Cache
-from v4mini.inference.cached import CachedModel
 from v4mini.layers.sequences import NoMemory
-from v4mini.ops.index import index_scores
 from v4mini.planning.memory import STORAGES, cache_bytes
+from v4mini.proof.huggingface import closest_ranks
 from v4mini.shapes import Refused
-from v4mini.weights.random import random_tensors
-from v4mini.weights.tree import build
 
-
-def model_of(config, simulate=None, seed=0):
-    return CachedModel(config, build(config, random_tensors(config, seed).get), Backend(simulate))
+T = 260
+HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=12)
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    return model_of(Config.tiny())
+def ids():
+    return np.random.default_rng(7).integers(0, 97, T)
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return model_of(Config.mini())
+def whole(tiny, ids):
+    return tiny.logits(ids)
 
 
 @pytest.fixture(scope="module")
-def released():
-    return model_of(Config.mini(), "released")
+def released(model_of):
+    return model_of(Config.mini(), Backend("released"))
 
 
 def draw(rng, model, count):
     return rng.integers(0, model.config.vocab_size, count)
 
 
-class Ranks(Backend):
-    """How near the indexer's last choice and the first entry it left out come to a draw, at the nearest."""
-
-    gap = np.inf
-
-    def index_topk(self, q, keys, weights, visible, k):
-        scores = np.where(np.arange(len(keys)) < visible[:, None], index_scores(q, keys, weights), -np.inf)
-        ranked = -np.sort(-scores, axis=1)[visible > k]
-        gaps = ranked[:, k - 1] - ranked[:, k] if ranked.size else np.zeros(0)
-        self.gap = min(self.gap, gaps[gaps > 0].min(initial=np.inf))        # 0: relu made both 0, in any order of adding
-        return super().index_topk(q, keys, weights, visible, k)
-
-
 def draw_clear(rng, model, count):
     """Ids of which no choice is a draw: there both answers are right, and float32 in another order may take the other."""
     while True:
-        ids, ranks = draw(rng, model, count), Ranks()
-        CachedModel(model.config, model.weights, ranks).logits(ids)
-        if ranks.gap > 1e-5:
+        ids = draw(rng, model, count)
+        if closest_ranks(model, ids, zeros=False) > 1e-5:       # where relu made both 0, they are so in any order of adding
             return ids
 
 
-@pytest.mark.parametrize("name, length, splits", [("tiny", 150, (1, 6, 150)), ("mini", 180, (40, 150))])
-def test_any_splits_give_the_uncached_logits(request, rng, name, length, splits):
-    model = request.getfixturevalue(name)
-    ids = draw_clear(rng, model, length)
-    wanted = model.logits(ids)
-    for largest in splits:
-        cache = model.new_cache()
-        while cache.length < length:
-            some = ids[cache.length: cache.length + int(rng.integers(1, largest + 1))]
-            got = model.prefill(some, cache)
-            np.testing.assert_allclose(got, wanted[cache.length - 1], **SAME_MODEL)
+def pieces(ids, sizes):                                 # -> the ids in pieces of these sizes, the rest at the end
+    for size in sizes:
+        if len(ids):
+            yield ids[:size]
+            ids = ids[size:]
+    if len(ids):
+        yield ids
+
+
+def reads_the_same(model, ids, whole, sizes):
+    cache = model.new_cache()
+    for some in pieces(ids, sizes):
+        last = model.prefill(some, cache)
+        np.testing.assert_allclose(last, whole[cache.length - 1], err_msg=f"after {cache.length} tokens", **SAME_MODEL)
+    assert cache.length == len(ids)
+
+
+@pytest.mark.parametrize("sizes", [[1] * T, [3, 1, 4], [4] * 65, [127, 1, 1], [128, 128], [5, 123, 127, 1]],
+                         ids=lambda sizes: str(sizes[:4]))
+def test_reading_in_pieces_gives_the_logits_of_the_whole(tiny, ids, whole, sizes):
+    reads_the_same(tiny, ids, whole, sizes)
+
+
+@HYPOTHESIS
+@given(st.lists(st.sampled_from([1, 1, 2, 3, 4, 5, 15, 16, 17, 64, 127, 128, 129]), max_size=30))
+def test_reading_in_any_pieces_gives_the_logits_of_the_whole(tiny, ids, whole, sizes):
+    reads_the_same(tiny, ids, whole, sizes)
+
+
+@pytest.mark.parametrize("changes", [{"compress_ratios": (8, 2, 4, 4, 0)}, {"window_size": 1}, {"window_size": 300},
+                                     {"hc_mult": 1}, {"index_topk": 1}, {"original_seq_len": 0}], ids=str)
+def test_configs_of_odd_sizes_in_pieces_too(model_of, ids, changes):
+    model = model_of(Config.tiny().replace(**changes))
+    reads_the_same(model, ids[:70], model.logits(ids[:70]), [1, 2, 5, 1, 30, 1, 1, 1])
+
+
+def test_the_shape_of_the_bundled_model_in_pieces_too(mini, rng):
+    ids = draw_clear(rng, mini, 180)
+    reads_the_same(mini, ids, mini.logits(ids), rng.integers(1, 100, 10).tolist())
+
+
+def test_caches_of_different_lengths_step_together(tiny, ids, whole):
+    lengths, caches = (1, 5, 127, 130), [tiny.new_cache() for _ in range(4)]
+    for n, cache in zip(lengths, caches):
+        tiny.prefill(ids[:n], cache)
+    for more in range(3):
+        last = tiny.step_many([ids[n + more] for n in lengths], caches)
+        np.testing.assert_allclose(last, [whole[n + more] for n in lengths], **SAME_MODEL)
+    last = tiny.prefill_many([ids[n + 3: n + 3 + size] for n, size in zip(lengths, (9, 1, 4, 2))], caches)
+    np.testing.assert_allclose(last, [whole[n + 2 + size] for n, size in zip(lengths, (9, 1, 4, 2))], **SAME_MODEL)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -185,9 +208,8 @@ OPERATIONS = frozenset(Backend().describe())
 
 
 @pytest.mark.parametrize("new", [1, 30])
-def test_ctrl_c_at_any_operation_leaves_the_cache_as_it_was(rng, new):
-    model = model_of(Config.tiny())
-    model.ops = Interrupting()
+def test_ctrl_c_at_any_operation_leaves_the_cache_as_it_was(model_of, rng, new):
+    model = model_of(Config.tiny(), Interrupting())
     ids, more = draw(rng, model, 40), draw(rng, model, new)
     cache, straight = model.new_cache(), model.new_cache()
     model.prefill(ids, cache)
@@ -247,9 +269,8 @@ class Counting(Backend):
         return super().experts(x, *rest)
 
 
-def test_the_last_layer_works_only_for_those_who_are_asked(rng):
-    config = Config.tiny()                              # its last layer is CSA
-    model = CachedModel(config, build(config, random_tensors(config).get), Counting())
+def test_the_last_layer_works_only_for_query_tokens(model_of, rng):
+    model = model_of(Config.tiny(), Counting())         # its last layer is CSA
     model.prefill_many([draw(rng, model, 50), draw(rng, model, 1)], [model.new_cache(), model.new_cache()])
     assert model.ops.seen[-5:] == [("index_topk", 1), ("attend", 1), ("index_topk", 1), ("attend", 1), ("experts", 2)]
     assert ("experts", 51) in model.ops.seen[:-5]
@@ -257,7 +278,7 @@ def test_the_last_layer_works_only_for_those_who_are_asked(rng):
 
 @pytest.mark.parametrize("ratios", [(0, 4, 128, 4, 0), (4, 0, 4, 128, 0), (4, 128, 4, 0, 0)])
 @pytest.mark.parametrize("last", [1, 3, 99])
-def test_the_asked_tokens_get_what_all_would_get(rng, ratios, last):
+def test_query_tokens_get_what_all_would_get(model_of, rng, ratios, last):
     model = model_of(Config.tiny().replace(compress_ratios=ratios, n_hash_layers=4))
     ids, spans = model.flatten([draw_clear(rng, model, 140), draw(rng, model, 2)])
     spans = [(span, NoMemory()) for span in spans]
@@ -297,13 +318,32 @@ def test_refusals(tiny, mini, tmp_path):
     assert cache.length == 0
 
 
-def test_a_text_too_long_is_refused_before_it_is_read():
+def test_a_text_too_long_is_refused_before_it_is_read(model_of):
     model = model_of(Config.tiny().replace(max_seq_len=40))
     cache = model.new_cache()
     model.prefill([1] * 30, cache)
     with pytest.raises(Refused, match="30 tokens and 11 more are over this config's 40"):
         model.prefill([1] * 11, cache, chunk=5)
     assert cache.length == 30 and model.prefill([1] * 10, cache, chunk=5).shape == (97,)
+    with pytest.raises(Refused, match="max_seq_len"):
+        model.step(1, cache)
+    assert cache.length == 40
+
+
+@pytest.mark.parametrize("token", [97, -1, 1.0, None, True, [1], "a"], ids=str)
+def test_a_step_wants_one_token(tiny, token):
+    cache = tiny.new_cache()
+    with pytest.raises(Refused, match="ids: "):
+        tiny.step(token, cache)
+    assert cache.length == 0
+
+
+@pytest.mark.parametrize("bad, said", [([97], "got 97"), ([], "one or more"), ([1.0], "expected integers")])
+def test_one_bad_sequence_of_several_is_refused_before_any_is_read(tiny, bad, said):
+    caches = [tiny.new_cache(), tiny.new_cache()]
+    with pytest.raises(Refused, match=said):
+        tiny.prefill_many([[1, 2], bad], caches)
+    assert [cache.length for cache in caches] == [0, 0]
 
 
 def test_a_closed_cache_is_refused(tiny):

@@ -13,7 +13,7 @@ from v4mini.weights.layouts import check
 from v4mini.weights.random import random_tensors
 from v4mini.weights.store import INDEX, open_store
 from v4mini.weights.synth import file_plan, free_bytes, most_layers, synth, total_bytes
-from v4mini.writing import _part_name
+from v4mini.writing import part_name
 
 MINI = Config.mini()
 
@@ -70,7 +70,7 @@ def test_a_killed_run_leaves_no_checkpoint_and_the_next_one_goes_on(tmp_path, mo
         open_store(tmp_path / "x")
     here = sorted(path.name for path in (tmp_path / "x").iterdir())
     assert 1 < len(here) < len(file_plan(MINI)) and not [name for name in here if name.endswith(".part")]
-    (tmp_path / "x" / _part_name("model-00007-of-00009.safetensors")).write_bytes(b"half")      # of a process that was killed
+    (tmp_path / "x" / part_name("model-00007-of-00009.safetensors")).write_bytes(b"half")      # of a process that was killed
     written = []
     real = module.write_file
     monkeypatch.setattr(module, "write_file", lambda path, *rest: (written.append(path.name), real(path, *rest))[1])

@@ -20,7 +20,7 @@ def measure(task):                                      # {"engine", "what", "to
     """Warm up, repeat, give the median. what: "prefill" of `tokens`, or "decode" of `steps` tokens after them."""
     config = Config.from_dict(task["config"])
     ids = np.random.default_rng(0).integers(0, config.vocab_size, task["tokens"] + task.get("steps", 0) + 1)
-    engine = (_HuggingFace if task["engine"] == "hf" else _Ours)(config, task)
+    engine = (HuggingFace if task["engine"] == "hf" else _Ours)(config, task)
     engine.prefill(ids[: min(512, task["tokens"])])     # warm: compiled, weights touched
     if task["what"] == "prefill":
         seconds = [_timed(lambda: engine.prefill(ids[: task["tokens"]])) for _ in range(task["repeats"])]
@@ -55,7 +55,7 @@ class _Ours:
         self.model.step(int(token), self.cache)
 
 
-class _HuggingFace:
+class HuggingFace:
     def __init__(self, config, task):
         import torch
 

@@ -20,6 +20,9 @@ LARGEST = 2e-4              # float32, sums in another order, through up to 7 la
 # At 2,000 tokens Hugging Face's own rounding now and then reaches 2.4e-4 where ours is 1.5e-5 (both against float64).
 # So a difference up to DOUBTFUL is put before float64: it must be at least NEARER times nearer to us.
 DOUBTFUL, NEARER = 5e-4, 5
+# Where the last entry that an indexer chose and the first one it left out are NEAR_TIE apart, Hugging Face's rounding may choose
+# the other one, and logits differ by much from that token on. Then our run must be the one that float64 agrees with.
+NEAR_TIE = 1e-4
 CACHED = 2e-5               # our cached decode against our stateless logits
 TIE = 1e-5                  # index scores closer than this may be ranked either way
 
@@ -46,7 +49,7 @@ def _compare(case, ours, theirs, ids, lengths, rng):
     for length in lengths:
         with torch.no_grad():
             wanted = theirs(torch.tensor(ids[None, :length])).logits[0].numpy()
-        yield _judge(case, ours, ids[:length], wanted)
+        yield compare_logits(case, ours, ids[:length], wanted)
     whole = ours.logits(ids)
     cache = ours.new_cache()
     worst = 0.0
@@ -56,17 +59,25 @@ def _compare(case, ours, theirs, ids, lengths, rng):
     yield Verdict(f"{case}; cached, random splits", len(ids), worst, CACHED, "largest")
 
 
-def _judge(case, model, ids, wanted):
+def compare_logits(case, model, ids, wanted):           # wanted: transformers' logits [T, V] -> Verdict
+    """Largest difference; where it is too large for a reason of the other side's rounding, a float64 run of ours decides."""
     logits = model.logits(ids)
-    difference = float(np.abs(logits - wanted).max())
-    if LARGEST < difference <= DOUBTFUL:
-        exact = CachedModel(model.config, model.weights, _Float64()).logits(ids)
-        mine, theirs = float(np.abs(logits - exact).max()), float(np.abs(wanted - exact).max())
-        return Verdict(case, len(ids), mine, theirs / NEARER, f"to float64; HF is {theirs:.1e} off")
-    return Verdict(case, len(ids), difference, LARGEST, "largest")
+    apart = np.abs(logits - wanted).max(axis=-1)
+    difference = float(apart.max())
+    if not difference > LARGEST:
+        return Verdict(case, len(ids), difference, LARGEST, "largest")
+    gap = rank_gaps(model, ids)[np.argmax(apart > LARGEST)]     # of the first token that differs
+    if difference > DOUBTFUL and gap >= NEAR_TIE:
+        return Verdict(case, len(ids), difference, LARGEST, "largest")
+    exact = CachedModel(model.config, model.weights, Float64()).logits(ids)
+    mine, theirs = float(np.abs(logits - exact).max()), float(np.abs(wanted - exact).max())
+    if gap < NEAR_TIE:
+        reason = f"HF took another entry at a near tie ({gap:.0e})"
+        return Verdict(case, len(ids), mine, LARGEST, f"to float64; {reason}, {theirs:.1e} off")
+    return Verdict(case, len(ids), mine, theirs / NEARER, f"to float64; HF is {theirs:.1e} off")
 
 
-class _Float64(Backend):
+class Float64(Backend):
     """The same formulas on float64 activations: NumPy promotes all that follows the embedding."""
 
     def embed(self, ids, table):
@@ -99,26 +110,34 @@ def describe(config):                                   # -> "wCwHC, 2 hash, ...
     return f"{kinds}, {config.n_hash_layers} hash, {sizes}"
 
 
-def closest_ranks(model, ids):                          # -> the smallest gap between a picked entry's score and the next one's
-    """How near any indexer choice is to a draw."""
+def closest_ranks(model, ids, zeros=True):              # -> float, the smallest of rank_gaps
+    """How near any indexer choice is to a draw. zeros=False: but for scores that relu made equal, which no rounding parts."""
+    gaps = rank_gaps(model, ids)
+    return float(gaps[gaps >= (0 if zeros else np.finfo(float).tiny)].min(initial=np.inf))
+
+
+def rank_gaps(model, ids):                              # -> [T], infinite where nothing had to be left out
+    """By how much the worst entry that a token chose is better than the best one that it left out, in its closest layer."""
     ops = _Ranks()
     CachedModel(model.config, model.weights, ops).logits(ids)
-    return ops.gap
+    return np.min(ops.gaps, axis=0, initial=np.inf) if ops.gaps else np.full(len(ids), np.inf)
 
 
 class _Ranks(Backend):
-    gap = np.inf
+    def __init__(self):
+        super().__init__()
+        self.gaps = []
 
     def index_topk(self, q, keys, weights, visible, k):
         from v4mini.ops.index import index_scores
 
-        picks = super().index_topk(q, keys, weights, visible, k)
+        gaps = np.full(len(q), np.inf)
         if k < len(keys):
             scores = np.where(np.arange(len(keys)) < visible[:, None], index_scores(q, keys, weights), -np.inf)
             ranked = -np.sort(-scores[visible > k], axis=1)
-            if len(ranked):
-                self.gap = min(self.gap, float((ranked[:, k - 1] - ranked[:, k]).min()))
-        return picks
+            gaps[visible > k] = ranked[:, k - 1] - ranked[:, k]
+        self.gaps.append(gaps)
+        return super().index_topk(q, keys, weights, visible, k)
 
 
 def transformers_model(tensors, config=None):           # -> transformers' DeepseekV4ForCausalLM with these weights, float32
