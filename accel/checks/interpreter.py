@@ -19,8 +19,11 @@ TARGET = "interpreter"
 def prepare():
     """Must come before the first import of triton in this process."""
     os.environ["TRITON_INTERPRET"] = "1"
-    import torch
-    import triton
+    try:
+        import torch
+        import triton
+    except ImportError as error:
+        raise Refused(f"interpreter: {error}. Try python -m pip install torch==2.13.0, then --no-deps triton==3.7.1.") from None
     if not triton.knobs.runtime.interpret:
         raise Refused("interpreter: triton was imported before TRITON_INTERPRET=1 was set. Start a new process.")
     torch.set_num_threads(1)

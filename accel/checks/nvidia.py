@@ -1,16 +1,13 @@
 """Kernels compiled ahead of time for NVIDIA chips, with no GPU: what the machine code needs, held to a budget.
 
-Numbers come from the interpreter, on the same source, in a process of its own; the machine code has not run.
+Numbers come from the interpreter, on the same source (interpreter.py); the machine code has not run.
 Not here: speed.
 """
 
-import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import ml_dtypes
@@ -33,7 +30,10 @@ def prepare():
     """Versions of what compiles."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         raise Refused("sm_90a: TRITON_INTERPRET=1 is set, and nothing compiles then. Unset it.")
-    import triton
+    try:
+        import triton
+    except ImportError as error:
+        raise Refused(f"sm_90a: {error}. Try python -m pip install --no-deps triton==3.7.1, beside torch==2.13.0.") from None
     if not (Path(triton.__file__).parent / "backends/nvidia/bin").is_dir():
         raise Refused("sm_90a: this triton has no CUDA tools (is it Triton-Ascend?). Try an environment with triton==3.7.1.")
     return {"triton": triton.__version__, "numpy": np.__version__}
@@ -86,33 +86,21 @@ def over_budget(needed, kernel, target):                # -> the sentence, or ""
     return ""
 
 
-@cache
-def _interpreted(names):                                # the same source in the interpreter, once for all cases
-    command = [sys.executable, "-m", "accel", "check", "--target", "interpreter", "--size", "tiny", "--json"]
-    command += [part for name in names for part in ("--case", name)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    if not run.stdout.startswith("{"):
-        raise Refused(f"interpreter: {run.stderr.strip()[-300:]}")
-    return json.loads(run.stdout)
-
-
-def check(name, target, function=kernel_function, names=None):          # -> Finding
-    """Compile a case at Flash's sizes in bfloat16, hold it to the budget, and ask the interpreter for its numbers."""
+def check(name, target, function=kernel_function):      # -> Finding
+    """Compile a case at Flash's sizes in bfloat16 and hold it to the budget. `compiled` wants numbers too: with_numbers."""
     case = cases.case_for(name, "flash", target, ml_dtypes.bfloat16)
     numbers = needs(compiled(function(case.kernel), case, target, cases.tile_of(case.kernel, target)), target)
     problem = over_budget(numbers, case.kernel, target)
-    if names:
-        seen = next(row for row in _interpreted(tuple(names))["findings"] if row["case"] == name)
-        numbers["interpreter_error"] = seen["numbers"]["tiny"]["error"]
-        problem = problem or seen["problem"]
     return Finding(name, case.kernel, target, "unrun" if problem else "compiled", problem, numbers)
+
+
+def with_numbers(finding, seen):                        # two Findings, `seen` of the interpreter -> Finding
+    """Machine code alone proves no number: the same source must have given the right ones in the interpreter."""
+    problem, error = finding.problem or seen.problem, max(size["error"] for size in seen.numbers.values())
+    return finding._replace(level="unrun" if problem else finding.level, problem=problem,
+                            numbers={**finding.numbers, "interpreter_error": error})
 
 
 def spoilt(name, target, function):                     # -> what was noticed of a planted mistake, or ""
     """What the machine code needs, of mistakes that leave the numbers right."""
     return check(name, target, function).problem
-
-
-def planted_numbers(names):                             # -> [(what, was it noticed, by what)]
-    """Mistakes in numbers, seen by the part of this check that runs in the interpreter."""
-    return [(row["what"], row["noticed"], row["by"]) for row in _interpreted(tuple(names))["planted"]]

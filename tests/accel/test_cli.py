@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -41,8 +42,18 @@ def test_doctor_says_what_to_try():
     assert all(row["is_ready"] or row["try"] for row in rows.values())
 
 
-def test_targets_of_two_families_are_refused():
-    assert "one family" in run("check", "--target", "sm_90a", "--target", "ascend910b", code=2).stderr
+def test_targets_of_two_environments_are_refused_and_short_names_known():
+    words = run("check", "--target", "sm_90", "--target", "sm_100", "--target", "ascend910b", code=2).stderr
+    assert "one environment, got sm_90a, sm_100a, ascend910b" in words
+
+
+@pytest.mark.parametrize("target", ["sm_90", "ascend910b"])
+def test_where_its_compiler_is_missing_a_check_says_what_to_install(target):
+    missing = "ascendnpuir" if target.startswith("ascend") else "triton"
+    if find_spec(missing):
+        pytest.skip(f"{missing} is here")
+    words = run("check", "--target", target, "--case", "rope", code=2).stderr.splitlines()[-1]
+    assert words.startswith("accel: ") and "python -m pip install" in words
 
 
 def test_a_foreign_file_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from v4mini.trace import Trace
 
 pytestmark = [pytest.mark.compilers, pytest.mark.skipif(find_spec("ascendnpuir") is not None, reason="no triton here")]
 DATA = Path(__file__).parents[2] / "data"
-IDS = np.random.default_rng(3).integers(0, 1000, 18)
+IDS = np.random.default_rng(3).integers(0, 1000, 10)
 NEAR = {"rtol": 0, "atol": 1e-4}                        # logits reach 20
 
 
@@ -57,11 +57,11 @@ def test_steps_on_a_cache_and_in_fixed_shapes_are_the_same(here, right):
     from accel.static import StaticDecoder
 
     cache = here.new_cache()
-    here.prefill(IDS[:13], cache)
+    here.prefill(IDS[:6], cache)
     decoder = StaticDecoder(here, 64, cache)
     assert decoder.model.ops is here.ops                # no operation of this engine asks for a count
-    whole = right.logits(IDS[:17])
-    for at in range(13, 17):                            # a block of 4 ends at 15
+    whole = right.logits(IDS[:9])
+    for at in range(6, 9):                              # a block of 4 ends at 7
         static = decoder._step(torch.tensor([int(IDS[at])])).numpy()[0]
         decoder.memory.length += 1
         np.testing.assert_allclose(static, whole[at], err_msg=f"fixed shapes, {at}", **NEAR)
@@ -70,7 +70,7 @@ def test_steps_on_a_cache_and_in_fixed_shapes_are_the_same(here, right):
 
 def test_deepseeks_numbers(interpreted):
     golden, model = np.load(DATA / "golden/official_exact/cases.npz"), load(DATA / "golden/official_exact", interpreted())
-    np.testing.assert_allclose(model.logits(golden["ids"][:20]), golden["logits"][:20], **NEAR)
+    np.testing.assert_allclose(model.logits(golden["ids"][:9]), golden["logits"][:9], **NEAR)
 
 
 def test_a_matrix_of_another_width_is_refused_by_name(here):

@@ -1,6 +1,8 @@
-"""Launches give the answers of NumPy's operations; in Triton's interpreter, so in an environment of their own."""
+"""Launches give the answers of NumPy's operations; in Triton's interpreter, so in an environment of their own.
 
-import os
+Whole models: test_device.py.
+"""
+
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -18,7 +20,6 @@ NEAR = {"rtol": 2e-5, "atol": 2e-5}
 
 @pytest.fixture(scope="module")
 def launcher():
-    os.environ["TRITON_INTERPRET"] = "1"
     torch = pytest.importorskip("torch")
     from accel.launch import Launcher
     return Launcher("interpreter", torch.float32)
@@ -107,77 +108,3 @@ def test_rope_and_norms(launcher, rng, shape):
     np.testing.assert_allclose(got.numpy(), rotation.rope(x, positions, freqs, inverse=True), **NEAR)
     np.testing.assert_allclose(launcher.rms_norm(*there(x, weight), 1e-6).numpy(), norm.rms_norm(x, weight, 1e-6), **NEAR)
     np.testing.assert_allclose(launcher.rms_norm(there(x)[0], None, 1e-6).numpy(), norm.rms_unit(x, 1e-6), **NEAR)
-
-
-def engine_of(launcher):
-    """A Backend whose operations launch the kernels: NumPy arrays go in as tensors and come out again."""
-    from v4mini.backend import Backend
-
-    def host(result):
-        return tuple(t.numpy() for t in result) if isinstance(result, tuple) else result.numpy()
-
-    class Kernels(Backend):
-        name, used = "kernels in the interpreter", set()
-
-        def run(self, name, *arrays, **more):
-            self.used.add(name)
-            arrays = [there(a)[0] if isinstance(a, np.ndarray) else a for a in arrays]
-            return host(getattr(launcher, name)(*arrays, **{k: there(a)[0] for k, a in more.items() if a is not None}))
-
-        def rms_norm(self, x, weight, eps):
-            return self.run("rms_norm", x, weight, eps)
-
-        def rms_unit(self, x, eps):
-            return self.run("rms_norm", x, None, eps)
-
-        def rope(self, x, positions, freqs, inverse=False):
-            angles = np.asarray(positions, np.float32)[:, None] * freqs
-            return self.run("rope", x, np.cos(angles), -np.sin(angles) if inverse else np.sin(angles)) if len(x) else x
-
-        def hc_pre(self, streams, hc, iters, eps, norm_eps):
-            return self.run("hc_pre", streams, hc.fn, hc.base, hc.scale, iters, eps, norm_eps)
-
-        def hc_post(self, y, streams, post, comb):
-            return self.run("hc_post", y, streams, post, comb)
-
-        def compress(self, kv, score, ape, ratio, previous=None, overlap=False):
-            previous = None if previous is None else there(*previous)
-            return self.run("compress", kv, score, ape, ratio, previous, overlap)
-
-        def index_topk(self, q, keys, weights, visible, k):
-            return self.run("index_topk", q, keys[:], weights, visible, k).astype(np.int64)
-
-        def attend(self, q, rows, first, sink, window, scale, entries=None, picks=None, visible=None):
-            far = None if entries is None else entries[:]
-            return self.run("attend", q, rows, first, sink, window, scale, entries=far, picks=picks, visible=visible)
-
-        def linear(self, x, weight):
-            if weight.format != "fp8" or x.ndim != 2:
-                return super().linear(x, weight)
-            return self.run("matmul", x, weight.codes.view(np.int8), weight.scale.view(np.int8))
-
-        def experts(self, x, chosen, weights, pool, limit):
-            if pool[0].w1.format != "fp4":
-                return super().experts(x, chosen, weights, pool, limit)
-            self.used.add("experts")
-            stack = {f"{kind}{n}": there(np.stack([getattr(getattr(e, f"w{n}"), part).view(np.int8) for e in pool]))[0]
-                     for kind, part in (("w", "codes"), ("s", "scale")) for n in (1, 2, 3)}
-            return host(launcher.experts(*there(x, chosen, weights), SimpleNamespace(fp4=True, **stack), limit))
-    return Kernels()
-
-
-@pytest.mark.parametrize("name,tokens", [("tiny", 11), ("mini", 7)])
-def test_a_whole_model_through_the_kernels(launcher, model_of, name, tokens):
-    """Prefill and two steps: every layer kind of tiny in float32, and mini's stored FP8 and FP4."""
-    from v4mini.config import Config
-
-    config, engine = getattr(Config, name)(), engine_of(launcher)
-    ids = np.random.default_rng(0).integers(0, config.vocab_size, tokens)
-
-    def answers(ops):
-        model = model_of(config, ops)
-        cache = model.new_cache()
-        return np.stack([model.prefill(ids[:-2], cache), *(model.step(token, cache) for token in ids[-2:])])
-    np.testing.assert_allclose(answers(engine), answers(None), rtol=1e-4, atol=2e-4)
-    wanted = {"rms_norm", "rope", "hc_pre", "hc_post", "attend", "compress", "index_topk"}
-    assert engine.used >= (wanted if name == "tiny" else {"attend", "matmul", "experts", "hc_pre"})
