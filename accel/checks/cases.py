@@ -129,7 +129,7 @@ def _stored(rng, E, N, K, fp4):                         # -> codes int8, scales 
     codes = rng.integers(-128, 128, (E, N, K // 2 if fp4 else K)).astype(np.int8)
     if not fp4:
         codes[(codes & 127) == 127] = 0
-    low = 117 if fp4 else 114                           # products of a few units, where the cut of SwiGLU is felt
+    low = 117 if fp4 else 111                           # products of a few units, where the cut of SwiGLU is felt
     scales = rng.integers(low, low + 9, (E, N, K // 32) if fp4 else (E, -(-N // 128), -(-K // 128))).astype(np.uint8)
     if not fp4:                                         # the first expert's are subnormal, or next to it
         codes[0] &= -113
@@ -149,8 +149,8 @@ def _rows_of_experts(rng, size, tile, fp4):
     return c.dim, c.moe_inter_dim, owner, tile["BM"] * len(owner)
 
 
-def _by_owner(x, owner, matrices):                      # each block of rows times its own matrix
-    parts = np.split(np.asarray(x, np.float32), len(owner))
+def _by_owner(x, owner, matrices):                      # each block of rows times its own matrix, in float64
+    parts = np.split(np.asarray(x, np.float64), len(owner))     # the order of a sum of 4,096 is BLAS's own, by threads too
     return np.concatenate([part @ matrices[e].dense().T for part, e in zip(parts, owner)])
 
 
