@@ -1,6 +1,6 @@
 """`python -m accel`. Not here: the commands (cli/)."""
 
-from accel.cli import bench, check, doctor, plan, ranks, selftest  # noqa: F401
+from accel.cli import bench, check, doctor, plan, ranks, schemas, selftest  # noqa: F401
 from accel.cli.front import main
 
 if __name__ == "__main__":

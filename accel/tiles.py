@@ -1,12 +1,32 @@
-"""The tile of a kernel on a chip, out of tiles.toml. Not here: how tiles were found (the remarks in that file)."""
+"""The tile of a kernel on a chip, out of tiles.toml, and which fused ops a chip's vendor has instead.
+
+Not here: how tiles were found (the remarks in that file), calls of fused ops (fused.py).
+"""
 
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from v4mini.shapes import Refused
 
 TARGETS = ("interpreter", "sm_90a", "sm_100a", "ascend910b", "ascend910c", "ascend950")
+
+
+class FusedOp(NamedTuple):
+    """An op of torch_npu, the function of accel/fused.py that calls it, chips that torch_npu's documentation names for it."""
+
+    op: str
+    function: str
+    targets: tuple
+
+
+FUSED = {                                               # by operation of the contract; off unless asked for
+    "rms_norm": FusedOp("npu_rms_norm", "fused.rms_norm", ("ascend910b", "ascend910c", "ascend950")),
+    "rope": FusedOp("npu_rotary_mul", "fused.rope", ("ascend910b", "ascend910c")),
+    "expert": FusedOp("npu_clipped_swiglu", "fused.swiglu", ("ascend910b", "ascend910c")),  # shared ones; routed have a kernel
+    "attend": FusedOp("npu_sparse_flash_attention", "fused.attend", ("ascend910b", "ascend910c")),
+}
 
 
 @cache

@@ -6,6 +6,8 @@
     nvidia.py        compiled ahead of time for sm_90a and sm_100a          environment: torch, triton
     ascend.py        numbers of Triton-Ascend's lowered code on this CPU, and its compilation for three chips
                                                                             environment: triton-ascend, ascendnpu-ir; no triton
+    schemas.py       calls of torch_npu's fused ops against a wheel of torch_npu, by shapes alone     environment: torch
+    fused_cases.py   their inputs and NumPy answers
     workers.py       the same, spread over processes
     planted.py       known mistakes, which each of these must notice
     evidence.py      what ran where, on which source, with which versions

@@ -13,7 +13,7 @@ from pathlib import Path
 from accel.checks import source
 from accel.checks.cases import CASES
 from accel.checks.finding import LEVELS
-from accel.tiles import TARGETS
+from accel.tiles import FUSED, TARGETS
 from v4mini.shapes import Refused
 from v4mini.untrusted import brief, parse_json, read_file
 from v4mini.writing import expect_writable, make_folder, write_whole
@@ -22,6 +22,8 @@ FORMAT = "v4mini evidence 1"
 MOST_BYTES = 16 << 20
 FIELDS = {"case": str, "kernel": str, "target": str, "level": str, "source": str, "date": str, "versions": dict, "command": str,
           "machine": str, "numbers": dict, "seal": str}
+KERNEL = {**{case: kernel for case, (kernel, _) in CASES.items()},     # what each case that may be recorded runs
+          **{f"fused {name}": fused.function for name, fused in FUSED.items()}}
 
 
 def _seal(row):
@@ -54,14 +56,14 @@ def read(path):                                         # -> rows
 def _is_known(row):                                     # has it all fields, and are its case, target and level there?
     if not isinstance(row, dict) or any(type(row.get(name)) is not kind for name, kind in FIELDS.items()):
         return False
-    is_there = row["case"] in CASES and row["target"] in TARGETS and row["level"] in LEVELS
-    return is_there and row["kernel"] == CASES[row["case"]][0] and all(type(v) is str for v in row["versions"].values())
+    is_there = row["case"] in KERNEL and row["target"] in TARGETS and row["level"] in LEVELS
+    return is_there and row["kernel"] == KERNEL[row["case"]] and all(type(v) is str for v in row["versions"].values())
 
 
 def write(path, rows, known=()):                        # rows replace those known of the same case and target
-    """Rows in the order of CASES and TARGETS, one file for all."""
+    """Rows in the order of KERNEL and TARGETS, one file for all."""
     merged = {(row["case"], row["target"]): row for row in (*known, *rows)}
-    order = sorted(merged.values(), key=lambda row: (list(CASES).index(row["case"]), TARGETS.index(row["target"])))
+    order = sorted(merged.values(), key=lambda row: (list(KERNEL).index(row["case"]), TARGETS.index(row["target"])))
     make_folder(Path(path).parent)
     write_whole(path, json.dumps({"format": FORMAT, "rows": order}, indent=1) + "\n")
 
@@ -88,7 +90,7 @@ def add(path, into):                                    # -> how many rows were 
     return len(rows)
 
 
-def labels(rows, targets=TARGETS):                      # -> {case: {target: label}}
+def labels(rows, targets=TARGETS, cases=tuple(CASES)):  # -> {case: {target: label}}
     """One label for each case and target; "stale: was compiled" where the source changed; "unrun" where nothing is known."""
     known = {(row["case"], row["target"]): row for row in rows}
 
@@ -97,4 +99,4 @@ def labels(rows, targets=TARGETS):                      # -> {case: {target: lab
         if row is None:
             return "unrun"
         return f"stale: was {row['level']}" if is_stale(row) else row["level"]
-    return {case: {target: label(case, target) for target in targets} for case in CASES}
+    return {case: {target: label(case, target) for target in targets} for case in cases}

@@ -66,6 +66,22 @@ CODE = (                                                # seen by what the machi
             "tl.dot(query, tl.trans(key), input_precision=\"ieee\")",
             "tl.dot(query.to(tl.float32), tl.trans(key.to(tl.float32)), input_precision=\"ieee\")"),
 )
+CALLS = (                                               # of torch_npu: seen by its schemas, or by the shapes that come out
+    Mistake("a keyword that the op does not have", "rms_norm", "fused", "epsilon=eps", "eps=eps"),
+    Mistake("the other result: inverse norms", "rms_norm", "fused", "epsilon=eps)[0]", "epsilon=eps)[1]"),
+    Mistake("the norm's weight is left out", "rms_norm", "fused", "(x, weight, epsilon", "(x, epsilon"),
+    Mistake("angles for the mode", "rope", "fused", "-sin if inverse else sin, rotary_mode", "\"interleave\", rotary_mode"),
+    Mistake("what stays still is lost", "rope", "fused", "torch.cat([still, turned.view", "torch.cat([turned.view"),
+    Mistake("gate without up", "expert", "fused", "torch.cat([gate, up], -1)", "gate"),
+    Mistake("a keyword of another SwiGLU", "expert", "fused", "limit=float(limit)", "clamp=float(limit)"),
+    Mistake("both halves of a row", "expert", "fused", "npu_swiglu(both, dim=-1)", "npu_swiglu(both, dim=0)"),
+    Mistake("scale where picks belong", "attend", "fused",
+            "indices[None, :, None].contiguous(), scale,", "scale, indices[None, :, None].contiguous(),"),
+    Mistake("queries without their batch", "attend", "fused", "q.bfloat16()[None].contiguous()", "q.bfloat16().contiguous()"),
+    Mistake("a layout that is none", "attend", "fused", "layout_query=\"BSND\"", "layout_query=\"BNSD\""),
+    Mistake("a keyword of another attention", "attend", "fused", "sinks=sink.float())", "sink=sink.float())"),
+    Mistake("bfloat16 comes out", "attend", "fused", "out[0].float()", "out[0]"),
+)
 
 
 @cache
@@ -78,13 +94,18 @@ def with_mistake(mistake, load=None):      # -> function(kernel) -> the spoilt T
 
     Refused where the text does not occur.
     """
-    text = (KERNELS / f"{mistake.module}.py").read_text(encoding="utf-8")
-    if mistake.right not in text:
-        raise Refused(f"{mistake.what}: {mistake.right!r} does not occur in kernels/{mistake.module}.py. Plant it elsewhere.")
-    path = Path(_folder().name, f"planted_{abs(hash(mistake))}.py")
-    write_whole(path, text.replace(mistake.right, mistake.wrong))                       # stays: Triton reads it again
-    module = (load or imported)(path)
+    module = (load or imported)(spoilt_copy(mistake, KERNELS / f"{mistake.module}.py"))
     return lambda kernel: getattr(module, kernel.split(".")[1])
+
+
+def spoilt_copy(mistake, source):                       # -> its path; it stays, since Triton reads it again
+    """A copy of `source` in which the mistake is planted. Refused where the text does not occur."""
+    text = source.read_text(encoding="utf-8")
+    if mistake.right not in text:
+        raise Refused(f"{mistake.what}: {mistake.right!r} does not occur in {source.name}. Plant it elsewhere.")
+    path = Path(_folder().name, f"planted_{abs(hash(mistake))}.py")
+    write_whole(path, text.replace(mistake.right, mistake.wrong))
+    return path
 
 
 def imported(path):                                     # -> its module, private to whoever asked

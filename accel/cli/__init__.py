@@ -1,1 +1,1 @@
-"""`python -m accel`: doctor, plan, check, selftest, evidence, bench. Not here: what they do (checks/)."""
+"""`python -m accel`: doctor, plan, check, schemas, selftest, evidence, bench, ranks. Not here: what they do (checks/)."""

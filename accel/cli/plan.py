@@ -8,7 +8,7 @@ from accel.checks import evidence
 from accel.checks.cases import CASES
 from accel.checks.finding import MEANING
 from accel.cli.front import evidence_option, main
-from accel.tiles import TARGETS
+from accel.tiles import FUSED, TARGETS
 from v4mini.cli.main import json_option, say, say_json
 from v4mini.viz.tables import counted
 
@@ -24,13 +24,20 @@ def plan(evidence_file, as_json):
     """
     rows = evidence.read(evidence_file) if evidence_file.exists() else []
     labels = evidence.labels(rows)
+    fused = evidence.labels(rows, cases=[f"fused {name}" for name in FUSED])
+    fused = {case: {t: by[t] for t in FUSED[case.removeprefix("fused ")].targets} for case, by in fused.items()}
     if as_json:
-        say_json({"labels": labels, "meaning": MEANING})
+        say_json({"labels": labels, "fused": fused, "meaning": MEANING})
         return
     say(f"{'':22}" + "".join(f"{target:16}" for target in TARGETS))
     for case, by_target in labels.items():
         say(f"{case:22}" + "".join(f"{by_target[target]:16}" for target in TARGETS).rstrip())
-    used = {label for by_target in labels.values() for label in by_target.values()}
+    say("")
+    say("Fused ops of torch_npu, off unless AscendBackend(fused=...) names them:")
+    for case, by_target in fused.items():
+        op = FUSED[case.removeprefix("fused ")].op
+        say(f"{case:22}" + f"{op:48}" + "".join(f"{by_target.get(t, 'not there'):16}" for t in TARGETS[3:]).rstrip())
+    used = {label for by_target in (*labels.values(), *fused.values()) for label in by_target.values()}
     say("")
     for level, meaning in MEANING.items():
         if level in used:

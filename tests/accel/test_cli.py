@@ -21,8 +21,8 @@ def run(*arguments, code=0):
     return done
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "selftest", "doctor", "ranks", "bench", "evidence", "evidence add",
-                                     "evidence show"])
+@pytest.mark.parametrize("command", ["check", "plan", "schemas", "selftest", "doctor", "ranks", "bench", "evidence",
+                                     "evidence add", "evidence show"])
 def test_every_command_has_help(command):
     assert "--help" in run(*command.split(), "--help").stdout
 
