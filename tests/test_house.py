@@ -24,7 +24,7 @@ MODULES = sorted(path for top in ("v4mini", "accel") for path in (ROOT / top).rg
 def room_of(path):                                      # v4mini/ops/rope.py -> ops
     parts = path.relative_to(ROOT).with_suffix("").parts
     if parts[0] == "accel":                             # its command line belongs to the front, as v4mini's does
-        return "cli" if {"cli", "__main__"} & set(parts) else "inference" if parts[1] == "place" else "accel"
+        return "cli" if {"cli", "__main__"} & set(parts) else "inference" if parts[1] in ("place", "ranks") else "accel"
     return parts[1]
 
 

@@ -6,6 +6,7 @@ Not here: compilers.
 
 import os
 import time
+from importlib import import_module
 
 import numpy as np
 
@@ -20,8 +21,7 @@ def prepare():
     """Must come before the first import of triton in this process."""
     os.environ["TRITON_INTERPRET"] = "1"
     try:
-        import torch
-        import triton
+        triton, torch = import_module("triton"), import_module("torch")     # where it is missing, nobody waits for torch
     except ImportError as error:
         raise Refused(f"interpreter: {error}. Try python -m pip install torch==2.13.0, then --no-deps triton==3.7.1.") from None
     if not triton.knobs.runtime.interpret:

@@ -1,4 +1,4 @@
-"""ranks: expert parallelism on this machine, several processes beside one. Not here: the exchange (parallel.py)."""
+"""ranks: data and expert parallelism on this machine, several processes beside one. Not here: the exchange (parallel.py)."""
 
 import json
 import os
@@ -24,12 +24,14 @@ DEATHS = ("kill", "exit", "raise", "hang")
               help="Seconds after which a silent rank is lost.")
 @json_option
 def ranks(processes, die, timeout, as_json):
-    """Spread experts over processes on this machine: are all numbers those of one process? What if one dies?
+    """Spread experts and the sequences of a batch over processes here: are all numbers those of one process? What if one dies?
 
     \b
     python -m accel ranks --processes 4
     python -m accel ranks --processes 4 --die kill
     python -m accel ranks --die hang --timeout 5
+
+    Each process by torchrun, on one machine or several: torchrun --nproc-per-node 4 -m accel.ranks
     """
     begin = time.monotonic()
     reports, silent = run(processes, die, timeout)
@@ -41,11 +43,12 @@ def ranks(processes, die, timeout, as_json):
         say_json(result)
     else:
         for report in reports:
-            equal = sum(report["same"].values())
-            say(f"rank {report['rank']} of {report['ranks']}: {equal} of {len(report['same'])} splits equal one process, "
-                "to the last bit")
             if "error" in report:
-                say(f"  after {report['lost_after']} s: {report['error']}")
+                say(f"after {report['lost_after']} s: {report['error']}")
+            else:
+                equal = sum(report["same"].values())
+                say(f"rank {report['rank']} of {report['ranks']}: {equal} of {len(report['same'])} splits and batches equal one "
+                    "process, to the last bit")
         say(f"in {result['seconds']} s" + (f"; rank 1 was told to {die}" if die else ""))
     raise SystemExit(0 if is_ok else 1)
 

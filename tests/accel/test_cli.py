@@ -7,10 +7,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from accel.checks import evidence
+from accel.checks import evidence, workers
 from accel.checks.cases import CASES
 from accel.checks.finding import Finding
 from accel.cli.bench import times_of
+from v4mini.shapes import Refused
 
 FOUND = Finding("rope", "rope.rope", "sm_90a", "compiled", "", {"registers": 40})
 
@@ -47,13 +48,13 @@ def test_targets_of_two_environments_are_refused_and_short_names_known():
     assert "one environment, got sm_90a, sm_100a, ascend910b" in words
 
 
-@pytest.mark.parametrize("target", ["sm_90", "ascend910b"])
-def test_where_its_compiler_is_missing_a_check_says_what_to_install(target):
-    missing = "ascendnpuir" if target.startswith("ascend") else "triton"
+@pytest.mark.parametrize("family,missing", [("interpreter", "triton"), ("nvidia", "triton"), ("ascend", "ascendnpuir")])
+def test_where_its_compiler_is_missing_a_check_says_what_to_install(monkeypatch, family, missing):
     if find_spec(missing):
         pytest.skip(f"{missing} is here")
-    words = run("check", "--target", target, "--case", "rope", code=2).stderr.splitlines()[-1]
-    assert words.startswith("accel: ") and "python -m pip install" in words
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(Refused, match="Try .*python -m pip install"):
+        workers.versions(family)
 
 
 def test_a_foreign_file_is_refused(tmp_path):
