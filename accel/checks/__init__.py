@@ -8,6 +8,7 @@
                                                                             environment: triton-ascend, ascendnpu-ir; no triton
     schemas.py       calls of torch_npu's fused ops against a wheel of torch_npu, by shapes alone     environment: torch
     fused_cases.py   their inputs and NumPy answers
+    device.py        all of it on a GPU or an NPU; decode.py: a step in recorded programs
     workers.py       the same, spread over processes
     planted.py       known mistakes, which each of these must notice
     evidence.py      what ran where, on which source, with which versions

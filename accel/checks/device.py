@@ -9,14 +9,15 @@ import time
 import ml_dtypes
 import numpy as np
 
-from accel.checks import cases
-from accel.checks.finding import Finding, kernel_function, too_large
-from accel.tiles import target_of
+from accel.checks import cases, fused_cases
+from accel.checks.finding import BFLOAT16, FLOAT32, Finding, kernel_function, too_large
+from accel.tiles import FUSED, target_of
 from v4mini.shapes import Refused
 
 LAUNCH = ("num_warps", "num_stages")
 RUNS = (("tiny", np.float32), ("flash", ml_dtypes.bfloat16))
 TIMED = 20
+COPIED = 1 << 28                # bytes that are copied to see how fast memory is
 
 
 def find():                                             # -> (device name for torch, target, versions, machine)
@@ -55,8 +56,12 @@ def arrays_of(tensors):                                 # -> {argument: array}
     return {name: (t.float() if t.dtype == torch.bfloat16 else t).cpu().numpy() for name, t in tensors.items()}
 
 
-def check(name, target, device, function=kernel_function, runs=RUNS, timed=TIMED):      # -> Finding
-    """Numbers of a case on the device in each run, and the median time of a launch in the last."""
+def check(name, target, device, function=kernel_function, runs=RUNS, timed=TIMED, roof=None):       # -> Finding
+    """Numbers of a case on the device in each run, and the median time of a launch in the last.
+
+    `bytes` are those of all its arrays, once each. roof: bytes a second of a large copy; small cases stay far below it, since
+    a launch takes microseconds whatever it does.
+    """
     import torch
 
     numbers, problem = {}, ""
@@ -72,7 +77,39 @@ def check(name, target, device, function=kernel_function, runs=RUNS, timed=TIMED
     if timed:
         wait = torch.get_device_module(device).synchronize if device != "cpu" else (lambda: None)
         numbers["microseconds"] = _median_us(lambda: fn[case.grid](**arguments), wait, timed)
+        numbers["bytes"] = sum(array.nbytes for array in case.arrays.values())
+        if roof:
+            numbers["of_copy_roof"] = round(numbers["bytes"] / (numbers["microseconds"] * 1e-6) / roof, 3)
     return Finding(name, case.kernel, target, "unrun" if problem else "measured", problem, numbers)
+
+
+def copy_roof(device, count=COPIED):                    # -> bytes a second, read and written
+    """What this memory gives to a large copy: what a kernel that only moves bytes could reach."""
+    import torch
+
+    source = torch.zeros(count, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    wait = torch.get_device_module(device).synchronize if device != "cpu" else (lambda: None)
+    target.copy_(source)
+    return 2 * count / (_median_us(lambda: target.copy_(source), wait, 5) * 1e-6)
+
+
+def check_fused(name, target, device):                  # -> Finding
+    """Numbers of an operation by torch_npu's fused op, at both sizes."""
+    import torch
+
+    from accel import fused
+
+    numbers, problem, bound = {}, "", BFLOAT16 if name == "attend" else FLOAT32         # attention multiplies in bfloat16
+    for size in ("tiny", "flash"):
+        case = fused_cases.case_for(name, size)
+        tensors = {key: torch.from_numpy(array).to(device) for key, array in case.arrays.items()}
+        got = [tensor.float().cpu().numpy() for tensor in case.call(fused, **tensors)]
+        error = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(got, case.right(), strict=True))
+        numbers[size] = {"error": error}
+        if not error <= bound:
+            problem = problem or f"{size} size: expected an error of at most {bound:.0e}, got {error:.1e}."
+    return Finding(f"fused {name}", FUSED[name].function, target, "unrun" if problem else "measured", problem, numbers)
 
 
 def _median_us(launch, wait, timed):

@@ -60,12 +60,12 @@ def _is_known(row):                                     # has it all fields, and
     return is_there and row["kernel"] == KERNEL[row["case"]] and all(type(v) is str for v in row["versions"].values())
 
 
-def write(path, rows, known=()):                        # rows replace those known of the same case and target
-    """Rows in the order of KERNEL and TARGETS, one file for all."""
+def write(path, rows, known=(), **beside):              # rows replace those known of the same case and target
+    """Rows in the order of KERNEL and TARGETS, one file for all. beside: plain values that the file holds too, unread."""
     merged = {(row["case"], row["target"]): row for row in (*known, *rows)}
     order = sorted(merged.values(), key=lambda row: (list(KERNEL).index(row["case"]), TARGETS.index(row["target"])))
     make_folder(Path(path).parent)
-    write_whole(path, json.dumps({"format": FORMAT, "rows": order}, indent=1) + "\n")
+    write_whole(path, json.dumps({"format": FORMAT, "rows": order, **beside}, indent=1) + "\n")
 
 
 def expect_place(path):

@@ -93,3 +93,18 @@ def test_no_chip_is_called_measured_that_was_not_here():
             assert one["command"] == "python -m accel selftest"
             assert "NVIDIA" in one["machine"] or "Ascend" in one["machine"]
     assert json.loads(RECORD.read_text())["format"] == evidence.FORMAT
+
+
+def test_a_selftest_that_is_stopped_or_fails_keeps_what_was_done(tmp_path):
+    from accel.cli.selftest import kept
+
+    def run(case):
+        if case == "rms_norm":
+            raise KeyboardInterrupt
+        return FOUND._replace(case=case, problem="wrong" if case == "hc_post" else "", kernel=evidence.KERNEL[case])
+
+    def keep(findings):
+        evidence.write(tmp_path / "e.json", [evidence.row_of(one, {}, "c", "m") for one in findings if not one.problem])
+    findings, is_whole = kept(["rope", "hc_post", "index scores", "rms_norm", "hc_pre"], run, keep)
+    assert [one.case for one in findings] == ["rope", "hc_post", "index scores"] and not is_whole
+    assert [one["case"] for one in evidence.read(tmp_path / "e.json")] == ["index scores", "rope"]

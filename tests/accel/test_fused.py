@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from accel import fused  # noqa: E402
-from accel.checks import fused_cases, planted, schemas  # noqa: E402
+from accel.checks import device, fused_cases, planted, schemas  # noqa: E402
 from accel.reference import TorchBackend  # noqa: E402
 from accel.tiles import FUSED  # noqa: E402
 from v4mini.config import Config  # noqa: E402
@@ -105,6 +105,14 @@ def test_a_wrong_call_gives_wrong_numbers(npu, name, right, wrong):
     except AssertionError:                              # the op above refuses what its documentation does
         found = np.inf
     assert found > 1e-1
+
+
+def test_a_selftest_measures_them(npu, monkeypatch):
+    for name in FUSED:
+        one = device.check_fused(name, "ascend910b", "cpu")
+        assert (one.case, one.level, one.problem) == (f"fused {name}", "measured", "") and set(one.numbers) == {"tiny", "flash"}
+    monkeypatch.setattr(fused, "rope", lambda x, angles, inverse: x)
+    assert "expected an error of at most" in device.check_fused("rope", "ascend910b", "cpu").problem
 
 
 class Here(fused.Fused, TorchBackend):

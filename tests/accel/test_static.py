@@ -1,12 +1,14 @@
 """One decode step, recorded whole in each of its kinds and replayed at every later position: DeepSeek's numbers come out."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from accel.checks import decode  # noqa: E402
 from accel.reference import TorchBackend  # noqa: E402
 from accel.static import StaticBackend, StaticDecoder, StaticMemory  # noqa: E402
 from v4mini import load  # noqa: E402
@@ -106,3 +108,12 @@ def test_more_than_there_is_room_for_is_refused(model, golden):
     config = model.config.replace(max_seq_len=77)
     with pytest.raises(Refused, match="a cache of this config"):
         StaticMemory(config, 64, model.ops.formats(config, "float32"), "cpu").take_over(model.new_cache())
+
+
+def test_a_selftest_measures_a_step_of_each_kind_and_notices_wrong_logits(model, golden):
+    right = load(GOLDEN, "numpy")
+    found = decode.measure(model, right, StaticDecoder, start=110, steps=24, near=1e-5)
+    assert {ends: kind["steps"] for ends, kind in found["kinds"].items()} == {"none": 17, "4": 4} and found["error"] < 1e-5
+    wrong = SimpleNamespace(logits=lambda ids: 1.01 * right.logits(ids))
+    with pytest.raises(Refused, match="position 110: expected logits within"):
+        decode.measure(model, wrong, StaticDecoder, start=110, steps=3, near=1e-5)
