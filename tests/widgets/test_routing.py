@@ -176,7 +176,7 @@ def test_an_expert_that_is_off_is_asked_by_nobody_and_the_others_have_its_weight
 
 
 def test_a_moved_bias_chooses_as_if_the_file_held_it(tiny):
-    ids, by = [0, 5, 9, 5, 3], 0.75
+    ids, by = [0, 5, 9, 5, 3], 3.0
     moved, _ = read_routing(tiny, ids, WhatIf(moved=((2, 3, by),)))
     own, _ = read_routing(tiny, ids)
     expected = own[2].bias.copy()
@@ -184,6 +184,8 @@ def test_a_moved_bias_chooses_as_if_the_file_held_it(tiny):
     np.testing.assert_array_equal(moved[2].bias, expected)
     np.testing.assert_array_equal(moved[2].chosen, choose(own[2].affinities, expected, 2))
     np.testing.assert_array_equal(own[2].bias, tiny.weights.layers[2].ffn.gate.bias)
+    for layer in (1, 3):                                # the others keep theirs
+        np.testing.assert_array_equal(moved[layer].chosen, choose(moved[layer].affinities, own[layer].bias, 2))
 
 
 def test_sizes_are_those_of_what_the_experts_add(tiny):
