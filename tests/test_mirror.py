@@ -23,7 +23,7 @@ TESTED_IN = {
     "kernels/test_vector.py": ("kernels/emit",),
     "layers/test_seams.py": ("kernels/whole",),
     "lessons/test_authoring.py": ("lessons/notebooks", "lessons/percent"),
-    "lessons/test_check.py": ("lessons/compare", "lessons/desk", "lessons/exercise", "lessons/verdict"),
+    "lessons/test_check.py": ("lessons/api", "lessons/compare", "lessons/exercise", "lessons/verdict"),
     "lessons/test_course.py": ("lessons/cells", "lessons/head", "lessons/words"),
     "lessons/test_editions.py": ("lessons/folders",),
     "lessons/test_exercises.py": ("lessons/registry", "lessons/verify"),

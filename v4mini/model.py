@@ -72,8 +72,8 @@ class Model:
         c, ops, every = self.config, self.ops, Sequences(self.config, sequences)
         streams = ops.hc_expand(ops.embed(ids, self.weights.embed), c.hc_mult)
         for layer, w in enumerate(self.weights.layers):
-            asking = every.keeping(logits_to_keep) if layer == c.n_layers - 1 else every
-            streams = block(ops, streams, ids, w, c, layer, asking, Note(trace, f"layers.{layer}", ops.host))
+            kept = every.keeping(logits_to_keep) if layer == c.n_layers - 1 else every
+            streams = block(ops, streams, ids, w, c, layer, kept, Note(trace, f"layers.{layer}", ops.host))
             if taps is not None and layer in c.dspark_target_layer_ids:
                 taps.append(tap(streams))
         return streams

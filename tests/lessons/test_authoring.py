@@ -1,4 +1,4 @@
-"""The authors' desk: text to notebook and back, running, where data lies, the machine's table."""
+"""Tools for authors: text to notebook and back, running, where data lies, the machine's table."""
 
 import sys
 

@@ -16,7 +16,7 @@ def layer_frequencies(config, layer):                   # -> float32 [rd / 2]
                        config.beta_fast, config.beta_slow)
 
 
-def attention(ops, x, w, config, layer, sequences, note):       # [T, D] -> [A, D], of the tokens that ask
+def attention(ops, x, w, config, layer, sequences, note):       # [T, D] -> [A, D], of the query tokens
     """Each sequence of the flat token axis looks at its own past only. note(name, array) may watch.
 
     Source: V4 report 2.3; reference inference/model.py, Attention.forward.

@@ -9,7 +9,7 @@ from v4mini.layers.seams import seam
 
 
 def block(ops, streams, ids, w, config, layer, sequences, note):        # [T, M, D], [T] int -> [A, M, D]
-    """Tokens that do not ask leave their rows in memory and go no further.
+    """Tokens that are no query tokens leave their rows in memory and go no further.
 
     Source: V4 report 2.2; reference inference/model.py, Block.forward.
     """

@@ -1,6 +1,6 @@
 """Sequences on the flat token axis: whose token is whose, where each stands, what it may read. Made once a pass for all layers.
 
-A layer asks two things: the Memory of each sequence (what its past left behind), and Sequences (what follows from positions
+A layer works with two things: the Memory of each sequence (what its past left behind), and Sequences (what follows from positions
 alone). Both hold integers of the host, unless a memory keeps count on a device; layers hand them on to operations as they come.
 Not here: memory that lasts (inference/cache.py).
 """
@@ -14,7 +14,7 @@ from v4mini.ops.compress import visible
 
 
 class Memory:
-    """The past of one sequence, as layers and Sequences ask for it. Whoever keeps rows implements `length` and `extend`."""
+    """The past of one sequence, as layers and Sequences use it. Whoever keeps rows implements `length` and `extend`."""
 
     length = 0                  # tokens before this call
 
@@ -22,7 +22,7 @@ class Memory:
         """Append rows to those kept under (layer, name); give back old and new together.
 
         Names: "window", "entries", "index_keys", and of unfinished blocks "kv", "score", "index_kv", "index_score". Kept are as
-        many as the next call asks for: window_size - 1 rows of the window, the unfinished block (in CSA the one before it too),
+        many as the next call needs: window_size - 1 rows of the window, the unfinished block (in CSA the one before it too),
         all entries and keys.
         """
         raise NotImplementedError
@@ -53,11 +53,11 @@ class NoMemory(Memory):
 
 
 class Part(NamedTuple):
-    """One sequence of a pass: n tokens, of which the last a ask (their output is wanted)."""
+    """One sequence of a pass: n tokens, of which the last a are query tokens (their output is wanted)."""
 
     tokens: slice               # its n of the T tokens
     memory: Memory
-    queries: slice              # its a of the A tokens that ask
+    queries: slice              # its a of the A query tokens
     first: np.ndarray           # [a], the row where the window of each begins
     visible: dict               # {ratio: [a]}, how many entries each may read
 
@@ -65,8 +65,8 @@ class Part(NamedTuple):
 class Sequences:
     """The sequences of one pass. vLLM has the same: metadata of a batch, shared by all layers.
 
-    pairs: [(slice of the T tokens, that sequence's Memory)]. logits_to_keep: only the last so many tokens of each sequence ask,
-    A in all (None: all T); the others are read, no more.
+    pairs: [(slice of the T tokens, that sequence's Memory)]. logits_to_keep: only the last so many tokens of each sequence are
+    query tokens, A in all (None: all T); the others are read, no more.
     """
 
     def __init__(self, config, pairs, logits_to_keep=None):
@@ -92,13 +92,13 @@ class Sequences:
         return cls(config, [(slice(0, tokens), memory or NoMemory())])
 
     def keeping(self, logits_to_keep):                  # -> Sequences
-        """The same tokens, of which only the last so many of each sequence ask."""
+        """The same tokens, of which only the last so many of each sequence are query tokens."""
         if logits_to_keep is None or all(span.stop - span.start <= logits_to_keep for span, _ in self.pairs):
             return self
         return Sequences(self.config, self.pairs, logits_to_keep)
 
     def of_queries(self, ops, x):                       # [T, ...] -> [A, ...]
-        """The rows of those that ask."""
+        """The rows of the query tokens."""
         return x if self.query_rows is None else ops.take(x, self.query_rows)
 
 

@@ -10,7 +10,7 @@ Not here: the exercises themselves (exercises/, one file a lesson), running note
 
 from importlib import import_module
 
-_HOMES = {"check": "v4mini.lessons.desk", "hint": "v4mini.lessons.desk", "show": "v4mini.lessons.desk",
+_HOMES = {"check": "v4mini.lessons.api", "hint": "v4mini.lessons.api", "show": "v4mini.lessons.api",
           "data_folder": "v4mini.lessons.places", "machine": "v4mini.lessons.readiness",
           "relative": "v4mini.lessons.compare",
           "glossary": "v4mini.lessons.words", "sizes": "v4mini.lessons.words", "progress": "v4mini.lessons.solved",

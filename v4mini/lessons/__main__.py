@@ -1,6 +1,6 @@
-"""The authors' desk: python -m v4mini.lessons COMMAND. Exercises and notebooks kept; editions, website, slides, bundle written.
+"""Tools for authors: python -m v4mini.lessons COMMAND. Exercises and notebooks kept; editions, website, slides, bundle written.
 
-Not here: what a reader calls (desk.py).
+Not here: what a reader calls (api.py).
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Verdict: run a reader's function beside ours and say, in words, where they first differ.
 
 Nothing here raises for what the reader wrote: a mistake, a wrong shape, an exception all become a sentence.
-Not here: printing it (desk.py), the sentence about two values (compare.py).
+Not here: printing it (api.py), the sentence about two values (compare.py).
 """
 
 import copy

@@ -103,8 +103,8 @@ class StreamingModel(CachedModel):
         last = self.config.n_layers - 1
         for layer, block in enumerate(self.weights.layers[: self.config.n_hash_layers]):
             keep = logits_to_keep if layer == last else None
-            asking = Sequences(self.config, sequences, keep).of_queries(self.ops, ids)
-            known += expert_keys(layer, self.ops.host(self.ops.take(block.ffn.gate.tid2eid, asking)))
+            query_ids = Sequences(self.config, sequences, keep).of_queries(self.ops, ids)
+            known += expert_keys(layer, self.ops.host(self.ops.take(block.ffn.gate.tid2eid, query_ids)))
         return known
 
 

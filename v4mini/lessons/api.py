@@ -1,4 +1,4 @@
-"""check, hint and show: the three things a reader calls. They print, and give nothing back.
+"""check, hint and show: what a reader calls. They print, and give nothing back.
 
 Not here: how an attempt is judged (verdict.py), what was solved (solved.py).
 """
