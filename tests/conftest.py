@@ -10,6 +10,11 @@ def pytest_addoption(parser):
     parser.addoption("--engine", action="append", help="tests/engines: only this one, a name or package.module:Class")
 
 
+def pytest_itemcollected(item):
+    if " at 0x" in item.nodeid:             # workers of pytest-xdist would collect different tests, and stop
+        raise pytest.UsageError(f"{item.nodeid}: expected a name that every run has, got an address. Give ids.")
+
+
 @pytest.fixture
 def rng(request):
     """Random numbers that are the same for this test alone, in any order, on any machine."""
