@@ -24,12 +24,14 @@ def test_the_table_counts_every_exercise_once_and_no_lesson_twice():
 
 
 def test_seconds_are_those_of_the_run_and_a_failure_is_named(monkeypatch):
-    runs = iter([Run("00", 2, 3.0, 1, 2.5, "x", ""), Run("02", 2, 4.0, 1, 1.5, "x", "NameError: y")])
+    runs = iter(2 * [Run("00", 2, 3.0, 1, 2.5, "x", ""), Run("02", 2, 4.0, 1, 1.5, "x", "NameError: y")])
     monkeypatch.setattr("v4mini.lessons.counted.run_notebook", lambda path, write: next(runs))
     shown = CliRunner().invoke(main, ["table", "00", "02", "--json"])
     first, second, total = json.loads(shown.output)
     assert shown.exit_code == 1 and (total["seconds"], total["slowest"], total["fault"]) == (7.0, 2.5, "02")
     assert first["exercises"] == {"warm-up": 1, "core": 0, "stretch": 0} and second["fault"] == "NameError: y"
+    shown = CliRunner().invoke(main, ["table", "00", "02"])
+    assert shown.exit_code == 1 and shown.output.splitlines()[-1] == "02 did not run to its end: NameError: y"
 
 
 def test_it_prints_a_row_for_each_lesson():

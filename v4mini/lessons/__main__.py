@@ -157,6 +157,9 @@ def table(names, no_run, as_json):
         say(json.dumps([dataclasses.asdict(count) for count in counts], indent=1))
     else:
         say(text_table(COLUMNS, [row_of(count) for count in counts]))
+        for count in counts[:-1]:
+            if count.fault:
+                say(f"{count.lesson} did not run to its end: {count.fault}")
     sys.exit(1 if counts[-1].fault else 0)
 
 
