@@ -10,6 +10,7 @@ from tolerances import SAME_MODEL, WHOLE_MODEL
 from v4mini.config import Config
 from v4mini.inference.load import load
 from v4mini.inference.streaming.model import open_streaming
+from v4mini.machine import resident_bytes
 from v4mini.shapes import Refused
 from v4mini.weights import file, names
 from v4mini.weights.file import write_file
@@ -55,7 +56,7 @@ def test_names_are_resolved_and_headers_parsed_once(tmp_path, tensors, monkeypat
     monkeypatch.setattr(file, "parse_header", lambda raw, *more: parsed.append(more) or parse(raw, *more))
     path = checkpoint(tmp_path / "shards", Config.tiny(), tensors, shard_bytes=300_000)
     shards = len(list(path.glob("*.safetensors")))
-    for opened in (lambda: load(path, "numpy"), lambda: open_streaming(path, 1 << 30, "numpy")):
+    for opened in (lambda: load(path, "numpy"), lambda: open_streaming(path, resident_bytes() + (1 << 30), "numpy")):
         seen.clear()
         parsed.clear()
         opened()
