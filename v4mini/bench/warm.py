@@ -10,8 +10,9 @@ import numpy as np
 
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
-from v4mini.kernels import packed
+from v4mini.kernels import index, packed
 from v4mini.kernels.backend import NumbaBackend
+from v4mini.kernels.keys import Keys
 from v4mini.weights.random import random_matrix, random_tensors
 from v4mini.weights.tree import build
 
@@ -22,6 +23,7 @@ def steps():                                            # -> [(what it compiles,
         ("few tokens, packed weights", lambda: _run(Config.mini(), False, (3, 1))),
         ("many tokens, packed weights", lambda: _run(Config.mini(), False, (300, 1))),
         ("many tokens, float32 weights", lambda: _run(Config.bench(), True, (1024, 512, 1))),
+        ("an index of many keys", _choose),
         *((f"a large {format.upper()} matrix", lambda format=format: _multiply(format))
           for format in ("f32", "bf16", "fp8", "fp4")),
     ]
@@ -40,6 +42,13 @@ def _run(config, keep, lengths):                        # texts of these lengths
     cache = model.new_cache()
     for tokens in lengths:
         model.prefill(np.arange(tokens) % config.vocab_size, cache)
+
+
+def _choose():                                          # codes of many keys at once, then of one more
+    keys, one = Keys(32).empty(1 << 13), np.ones((1, 4, 32), np.float32)
+    keys[:] = 1
+    for count in (len(keys) - 1, len(keys)):
+        index.index_topk(one, keys[:count], one[:, :, 0], np.array([count]), 64)
 
 
 def _multiply(format):                                  # above the size where threads share the work
