@@ -45,8 +45,9 @@ def _run(config, keep, lengths):                        # texts of these lengths
 
 
 def _choose():                                          # codes of many keys at once, then of one more
-    keys, one = Keys(32).empty(1 << 13), np.ones((1, 4, 32), np.float32)
+    keys = Keys(32).empty(1 << 13)
     keys[:] = 1
+    one = np.ones((1, 4, 32), np.float32)
     for count in (len(keys) - 1, len(keys)):
         index.index_topk(one, keys[:count], one[:, :, 0], np.array([count]), 64)
 
