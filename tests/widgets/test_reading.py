@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from letters import Letters
 
 import v4mini as v4
 from v4mini.inference.routing_trace import recorded
@@ -12,18 +13,6 @@ from v4mini.widgets.corpus import read_corpus
 from v4mini.widgets.packed import pack_corpus, pack_reading
 from v4mini.widgets.reading import read_experts, read_recording, read_text, read_vllm
 from v4mini.widgets.routing import RoutingExplorer
-
-
-class Letters:
-    """A tokenizer for tests: one token a letter."""
-
-    bos_id = 0
-
-    def encode(self, text):
-        return [1 + (ord(letter) - 32) % 96 for letter in text]
-
-    def piece(self, id):
-        return chr(id + 31)
 
 
 def unpacked(sent):                                     # as the page does it

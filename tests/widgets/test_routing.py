@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from letters import Letters
 
 import v4mini as v4
 from v4mini.config import Config
@@ -12,18 +13,6 @@ from v4mini.ops.route import affinity, choose, gate_weights
 from v4mini.widgets.reading import MOST_TOKENS
 from v4mini.widgets.routing import RoutingExplorer
 from v4mini.widgets.what_if import AS_IT_IS, WhatIf, read_routing
-
-
-class Letters:
-    """A tokenizer for tests: one token a letter."""
-
-    bos_id = 0
-
-    def encode(self, text):
-        return [1 + (ord(letter) - 32) % 96 for letter in text]
-
-    def piece(self, id):
-        return chr(id + 31)
 
 
 @pytest.fixture

@@ -78,8 +78,7 @@ def encode_keys(rows, start, stop, codes, lengths):     # float32 [N, di] -> uin
     for j in range(start, stop):
         group, lane = j // GROUP, j % GROUP
         scale, rest, length = encode(rows[j], own[: rows.shape[1]])
-        for i, number in enumerate((np.float64(scale), rest / scale, length / scale)):
-            lengths[group, i, lane] = number if i == 0 else _up(number)
+        lengths[group, 0, lane], lengths[group, 1, lane], lengths[group, 2, lane] = scale, _up(rest / scale), _up(length / scale)
         for i in range(len(own)):
             codes[group, i // STEP, i // 4 % 2, lane, i % 4] = np.uint8(own[i] + SHIFT)
 

@@ -36,19 +36,23 @@ def picks_and_looks(q, keys, weights, visible, k):      # -> [T, min(k, N)] int6
     check_shape("visible", visible, T)
     check_shape("keys", keys, N, di, hint="Are they another layer's?")
     k = min(int(k), N)
-    out, looks = np.empty((T, k), np.int64), np.zeros(T, np.int64)
+    out = np.empty((T, k), np.int64)
     if not out.size:
-        return out, looks
+        return out, np.zeros(T, np.int64)
     q, weights, (visible, most) = as_floats(q), as_floats(weights), clipped(as_plain(visible, np.int64), N)
-    found = [_found(Asked(q, weights, visible, *part), k) for part in _parts(keys, most, T)]
-    ranks, entries, counts, scored = found[0][:4] if len(found) == 1 else (np.concatenate(same, axis=1) for same in
-                                                                           list(zip(*found))[:4])
-    merge(ranks, entries, counts, out)
-    has_nan = np.any([one.has_nan for one in found], axis=0)
-    if has_nan.any():                                   # a score that is no number ranks below entries not yet visible: rare, so
-        t = np.flatnonzero(has_nan)                     # the formula itself says what to do
+    found = _joined([_found(Asked(q, weights, visible, *part), k) for part in _parts(keys, most, T)])
+    merge(found.ranks, found.entries, found.counts, out)
+    if found.has_nan.any():                             # a score that is no number ranks below entries not yet visible: rare, so
+        t = np.flatnonzero(found.has_nan)               # the formula itself says what to do
         out[t] = numpy_index.index_topk(q[t], as_floats(keys[:]), weights[t], visible[t], k)
-    return out, scored.sum(axis=1)
+    return out, found.looks.sum(axis=1)
+
+
+def _joined(found):                                     # [Found of ranges that follow one another] -> Found
+    if len(found) == 1:
+        return found[0]
+    *by_range, has_nan = zip(*found)
+    return Found(*(np.concatenate(parts, axis=1) for parts in by_range), np.any(has_nan, axis=0))
 
 
 def _parts(keys, stop, tokens):                         # -> (float32 [n, di], codes, lengths, first entry), at least one

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v4mini.inference.routing_trace import RoutingTrace, read_trace
+from v4mini.inference.sampling import distribution
 from v4mini.shapes import Refused
 from v4mini.untrusted import parse_json, read_file
 from v4mini.viz.routing import load
@@ -42,11 +43,14 @@ class Reading:
         return asked.T @ asked
 
     def probabilities(self):                            # -> float64 [T, V]; None without logits
-        """The distribution of the next token behind each token: softmax of the logits."""
+        """The distribution of the next token behind each token."""
         if self.logits is None:
             return None
-        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return np.stack([self.probability(token) for token in range(len(self.logits))])
+
+    def probability(self, token):                       # -> float64 [V]
+        """That behind one token."""
+        return distribution(self.logits[token], temperature=1, top_p=1)
 
 
 def read_text(model, tokenizer, text, what_if=AS_IT_IS, most=MOST_TOKENS):

@@ -95,7 +95,7 @@ class RoutingExplorer(HasTraits):
     def probability(self, token, id, as_it_is=False):   # -> float: of `id` to come next behind `token`
         """With the switches as they stand, or the model as it is. Refused for a recording, which holds no logits."""
         self._needs_a_model("probability")
-        return float((self._own if as_it_is else self._now).probabilities()[token, id])
+        return float((self._own if as_it_is else self._now).probability(token)[id])
 
     def choice(self):                                   # -> header, rows
         """The selected token in the selected layer: every expert's score, affinity, bias, and what became of it."""

@@ -7,6 +7,8 @@ Not here: what is sent (packed.py), what is done with an answer (routing.py).
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+PARTS = {"routing": ("kit", "heat", "reading", "routing", "routing_tables")}
+
 
 def has_anywidget():                                    # -> bool; without it explorers show their tables
     """Is the package there that carries a page's script?"""
@@ -15,9 +17,6 @@ def has_anywidget():                                    # -> bool; without it ex
     except ImportError:
         return False
     return True
-
-
-PARTS = {"routing": ("kit", "heat", "reading", "routing", "routing_tables")}
 
 
 def source(name):                                       # "routing" -> the module's text

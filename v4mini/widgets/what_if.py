@@ -60,16 +60,9 @@ class Rerouted:
         if chosen is not None and self._what_if.use_table:
             chosen, weights = self._ops.route(scores, route_scale, k, None, chosen[:, :k])
             return chosen, _shared_out(chosen, weights, off) if off else weights
-        return self._ops.route(scores, route_scale, k, self._bias(bias, scores.shape[1], off))
-
-    def _bias(self, bias, E, off):                      # -> [E]
-        own = np.zeros(E, np.float32)
-        if bias is not None and self._what_if.use_bias:
-            own += bias
-        for layer, expert, by in self._what_if.moved:
-            own[expert] += by * (layer == self._layer)
+        own = _bias(bias if self._what_if.use_bias else None, scores.shape[1], self._what_if, self._layer)
         own[off] = NEVER
-        return own
+        return self._ops.route(scores, route_scale, k, own)
 
     def experts(self, x, *rest):
         y = self._ops.experts(x, *rest)
@@ -116,6 +109,13 @@ def _shared_out(chosen, weights, off):                  # [T, K], [T, K] -> [T, 
     return (kept * scale).astype(weights.dtype)         # all 0 where the table names nobody else
 
 
+def _bias(bias, E, what_if, layer):                     # [E] or None -> [E] of one's own, with what was moved in that layer
+    own = np.zeros(E, np.float32) if bias is None else np.array(bias, np.float32)
+    for other, expert, by in what_if.moved:
+        own[expert] += by * (other == layer)
+    return own
+
+
 def _rms(y):                                            # [T, D] -> [T]
     return np.sqrt(np.mean(np.square(y, dtype=np.float32), axis=-1))
 
@@ -125,11 +125,8 @@ def _routes(layer, gate, ids, trace, what_if, sizes, host):     # -> Routes
     table = None if gate.tid2eid is None else host(gate.tid2eid)[np.asarray(ids)]
     by_table = table is not None and what_if.use_table
     bias = host(gate.bias) if gate.bias is not None and what_if.use_bias else None
-    mine = [] if by_table else [(expert, by) for own, expert, by in what_if.moved if own == layer]
-    if mine:
-        bias = np.zeros(trace[f"{name}.scores"].shape[1], np.float32) if bias is None else bias.copy()
-        for expert, by in mine:
-            bias[expert] += by
     scores = trace[f"{name}.scores"]
+    if not by_table and any(own == layer for own, _, _ in what_if.moved):
+        bias = _bias(bias, scores.shape[1], what_if, layer)
     return Routes("table" if by_table else "gate", scores, affinity(scores), bias, table, trace[f"{name}.experts"],
                   trace[f"{name}.weights"], sizes[layer, "routed"], sizes[layer, "shared"])
