@@ -51,6 +51,7 @@ TESTED_IN = {
     "weights/test_export.py": ("cli/export",),
     "weights/test_layouts.py": ("weights/slices",),
     "weights/test_store.py": ("weights/written",),
+    "widgets/test_attention.py": ("widgets/explorer", "widgets/looks"),
     "widgets/test_reading.py": ("widgets/corpus", "widgets/packed"),
     "widgets/test_routing.py": ("widgets/page", "widgets/view", "widgets/what_if"),
 }

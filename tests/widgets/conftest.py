@@ -1,6 +1,7 @@
 """JupyterLab in a browser, for the tests of explorers: a server of its own, a notebook of given cells, keys and clicks.
 
-Needs Chromium and its driver (Debian: chromium, chromium-driver). V4MINI_PICTURES=FOLDER keeps pictures of the page.
+Needs Chromium and its driver (Debian: chromium, chromium-driver). V4MINI_PICTURES=FOLDER keeps pictures of the page;
+V4MINI_AXE=FILE is another axe.min.js than the one of axe-core-python (a newer: npm pack axe-core).
 """
 
 import json
@@ -13,8 +14,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +27,28 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1400,1900")
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},        # every cell is on the page, seen or not
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+MEASURE = """
+    window.waited = [];
+    let down = 0;
+    const root = document.querySelector('.v4mini');
+    const measure = start => requestAnimationFrame(() => {
+        const after = new MessageChannel();             // its message comes when the frame has been drawn
+        after.port1.onmessage = () => window.waited.push(performance.now() - start);
+        after.port2.postMessage(0);
+    });
+    root.addEventListener('pointerdown', event => { down = event.timeStamp; }, true);
+    root.addEventListener('click', () => measure(down), true);
+    root.addEventListener('keydown', event => measure(event.timeStamp), true);
+"""
+RECEIPTS = """
+    const seen = [];
+    for (const button of document.querySelectorAll('.v4mini td button.number')) {
+        if (button.getAttribute('aria-label')) continue;    // a place to go to
+        button.click();
+        seen.push([button.textContent, document.querySelector('.receipt code').textContent]);
+    }
+    return seen;
+"""
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +183,53 @@ class Page:
             raise AssertionError(f"not within {seconds} s; the page says: {' | '.join(told)[:2000]}")
         return found
 
+    def measure(self):
+        """From here on the time from each click and key to the frame after it is written down."""
+        self.script(MEASURE)
+
+    def waited(self, count, name):                      # -> milliseconds [count]; how fast it was is printed, never asserted
+        self.until(lambda: self.script("return window.waited.length") >= count)
+        waited = np.array(self.script("return window.waited"))
+        shares = np.percentile(waited, (50, 95, 100))
+        print(f"\n{name}: {len(waited)} interactions, half within {shares[0]:.0f} ms, 95% within {shares[1]:.0f} ms, "
+              f"all within {shares[2]:.0f} ms")
+        return waited
+
+    def check_receipts(self, least, **known):
+        """Every number's line of Python, run here, gives the number that is shown."""
+        seen = self.script(RECEIPTS)
+        assert len(seen) >= least, f"expected {least} numbers or more, got {len(seen)}"
+        for shown, line in seen:
+            value, digits = float(eval(line, known)), len(shown.partition(".")[2])
+            assert abs(value - float(shown.replace(",", ""))) <= 0.5001 * 10.0**-digits, f"{line}: {value}, shown {shown}"
+
+    def check_axe(self):
+        """axe finds no serious fault, light and dark."""
+        script = axe_script()
+        for theme in ("JupyterLab Dark", "JupyterLab Light"):
+            self.theme(theme)
+            self.until(lambda dark="Dark" in theme: bool(self.all(".v4mini[data-dark]")) == dark)
+            self.script(script)
+            found = self.driver.execute_async_script("axe.run('.v4mini').then(arguments[0])")
+            told = [(fault["id"], fault["impact"], [node["html"][:200] for node in fault["nodes"][:3]])
+                    for fault in found["violations"]]
+            assert len(found["passes"]) > 10 and not [fault for fault in told if fault[1] in ("serious", "critical")], told
+            print(f"\naxe {found['testEngine']['version']}, {theme}: {len(found['passes'])} rules hold, faults: {told}")
+
     def keep(self, name, selector=".v4mini"):
         if os.environ.get("V4MINI_PICTURES"):
             shown = self.all(selector)
             picture = shown[0].screenshot_as_png if shown else self.driver.get_screenshot_as_png()
             (Path(os.environ["V4MINI_PICTURES"]) / f"{name}.png").write_bytes(picture)
+
+
+def axe_script():                                       # -> text of axe.min.js
+    if path := os.environ.get("V4MINI_AXE"):
+        return Path(path).read_text(encoding="utf-8")
+    package = find_spec("axe_core_python")
+    if package is None:
+        pytest.skip("axe-core-python is not installed (extra [test]), and V4MINI_AXE names no file")
+    return (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 def free_port():

@@ -6,11 +6,9 @@ Needs Chromium and its driver; how fast the page answers is measured and printed
 import csv
 import io
 import json
-import os
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -28,19 +26,6 @@ for layer in range(43):
     scores, bias = rng.standard_normal((512, 256), np.float32), rng.normal(0, 0.05, 256).astype(np.float32)
     layers.append(Routes("gate", scores, affinity(scores), bias, None, *route(scores, 1.5, 6, bias)))
 RoutingExplorer(reading=Reading("random scores", list(range(512)), [f"w{i}" for i in range(512)], layers, 256))
-"""
-MEASURE = """
-    window.waited = [];
-    let down = 0;
-    const root = document.querySelector('.v4mini-routing');
-    const measure = start => requestAnimationFrame(() => {
-        const after = new MessageChannel();             // its message comes when the frame has been drawn
-        after.port1.onmessage = () => window.waited.push(performance.now() - start);
-        after.port2.postMessage(0);
-    });
-    root.addEventListener('pointerdown', event => { down = event.timeStamp; }, true);
-    root.addEventListener('click', () => measure(down), true);
-    root.addEventListener('keydown', event => measure(event.timeStamp), true);
 """
 CORPUS = ["def f(self):\n    return self.a\n", "class A:\n    def g(self, b):\n        return b\n"]
 pytestmark = pytest.mark.slow
@@ -107,19 +92,7 @@ def test_each_receipt_s_line_of_python_gives_the_number_that_was_clicked(page, s
     page.click("canvas.heat", 0.75, 0.8)
     page.click(".count")
     page.until(lambda: "Over " in page.text(".expert"))
-    seen = page.script("""
-        const seen = [];
-        for (const button of document.querySelectorAll('.v4mini-routing td button.number')) {
-            if (button.getAttribute('aria-label')) continue;    // an expert to go to
-            button.click();
-            seen.push([button.textContent, document.querySelector('.receipt code').textContent]);
-        }
-        return seen;""")
-    assert len(seen) > 50
-    for shown, line in seen:
-        value = float(eval(line, {"explorer": explorer, "slice": slice}))
-        digits = len(shown.partition(".")[2])
-        assert abs(value - float(shown)) <= 0.5001 * 10.0**-digits, f"{line}: {value}, shown {shown}"
+    page.check_receipts(50, explorer=explorer, slice=slice)
 
 
 def test_switches_run_the_model_and_one_button_takes_all_back(page):
@@ -180,17 +153,9 @@ def test_it_follows_the_theme(page):
     page.until(lambda: not page.all(".v4mini[data-dark]"))
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-@pytest.mark.skipif("V4MINI_AXE" not in os.environ, reason="V4MINI_AXE=FILE checks with axe (npm pack axe-core: axe.min.js)")
-def test_axe_finds_no_serious_fault(page, theme):
-    page.theme(theme)
+def test_axe_finds_no_serious_fault(page):
     page.click(token(page, 11))
-    page.script(Path(os.environ["V4MINI_AXE"]).read_text(encoding="utf-8"))
-    found = page.driver.execute_async_script("axe.run('.v4mini').then(arguments[0])")
-    told = [(fault["id"], fault["impact"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in found["violations"]]
-    assert len(found["passes"]) > 10 and not [fault for fault in told if fault[1] in ("serious", "critical")], told
-    print(f"\naxe {found['testEngine']['version']}, {theme}: {len(found['passes'])} rules hold, faults: {told}")
-    page.theme("JupyterLab Light")
+    page.check_axe()
 
 
 def test_narrow_and_wide_nothing_is_cut_off(page):
@@ -208,9 +173,9 @@ def test_the_page_asks_nobody_but_its_own_server(page):
     assert [url for url in asked if not url.startswith((own, f"blob:{own}", "data:"))] == []
 
 
-def hundred(page, tokens):
-    """100 clicks and keys on tokens, map and tables. -> milliseconds from each to the frame after it"""
-    page.script(MEASURE)
+def hundred(page, tokens, name):
+    """100 clicks and keys on tokens, map and tables."""
+    page.measure()
     draw = random.Random(0)
     for _ in range(25):
         page.click(token(page, draw.randrange(min(tokens, 60))))
@@ -221,22 +186,15 @@ def hundred(page, tokens):
     page.script("document.querySelector('canvas.heat').focus()")
     for _ in range(25):
         page.press(draw.choice(["ARROW_LEFT", "ARROW_RIGHT", "ARROW_UP", "ARROW_DOWN", "PAGE_UP", "END"]))
-    page.until(lambda: page.script("return window.waited.length") >= 100)
-    return np.array(page.script("return window.waited"))
-
-
-def tell(name, waited):
-    shares = np.percentile(waited, (50, 95, 100))
-    print(f"\n{name}: {len(waited)} interactions, half within {shares[0]:.0f} ms, 95% within {shares[1]:.0f} ms, "
-          f"all within {shares[2]:.0f} ms")
+    page.waited(100, name)
 
 
 def test_a_hundred_interactions_at_18_tokens_are_measured(page):
-    tell("18 tokens, 4 layers, 8 experts", hundred(page, 18))
+    hundred(page, 18, "18 tokens, 4 layers, 8 experts")
 
 
 def test_a_hundred_interactions_at_the_size_of_flash_are_measured(show):
     page = show("large", [LARGE], ".v4mini-routing .told")
     assert "512 tokens, 43 layers of 256 experts" in page.text(".note")
     page.keep("large")
-    tell("512 tokens, 43 layers, 256 experts", hundred(page, 512))
+    hundred(page, 512, "512 tokens, 43 layers, 256 experts")

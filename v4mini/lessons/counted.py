@@ -16,7 +16,7 @@ from v4mini.lessons.places import notebook_folder
 from v4mini.lessons.registry import find
 from v4mini.lessons.verdict import cases_of
 
-EXPLORER = re.compile(r"\b\w+Explorer\(")
+EXPLORER = re.compile(r"\b(\w+Explorer|StreamMixer|NumberDial)\(")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def counted(lesson, is_run=True):           # Lesson -> Count
     count = Count(lesson.number, lesson.title, len(code), grades, sum(map(len, cases.values())),
                   sum(len(one.wrong) + len(kinds_of_mistakes(one, cases[one.name])) for one in exercises),
                   len(DEFECTS) if any(one.name.startswith("museum.") for one in exercises) else 0,
-                  sum(bool(EXPLORER.search(source)) for source in code))
+                  len({name for source in code for name in EXPLORER.findall(source)}))
     if not is_run:
         return count
     report = run_notebook(path, write=False)

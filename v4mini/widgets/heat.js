@@ -4,7 +4,8 @@
 const EDGE = {left: 34, bottom: 20};            // room for the numbers of rows and columns, in CSS pixels
 
 class HeatMap {
-  /** on.select(row, column), on.tip(row, column) -> text; label: what a screen reader hears. */
+  /** on.select(row, column), on.tip(row, column) -> text; on.column(c) -> its name, where it is no number; label: what a screen
+      reader hears. */
   constructor(label, on) {
     this.on = on;
     this.row = this.column = 0;
@@ -72,7 +73,7 @@ class HeatMap {
       for (let c = 0; c < this.columns; c++) {
         const value = this.values[r * this.columns + c];
         const [red, green, blue] = shades(this.dark)[shadeAt(value / (this.most || 1))];
-        context.fillStyle = 0.3 * red + 0.6 * green + 0.1 * blue > 115 ? "#000" : "#fff";
+        context.fillStyle = inkOn(red, green, blue);
         const text = Number.isInteger(value) ? String(value) : value.toFixed(2);
         context.fillText(text, EDGE.left + (c + 0.5) * this.size.w, (r + 0.5) * this.size.h);
       }
@@ -104,7 +105,7 @@ class HeatMap {
     context.textAlign = "center";
     const wanted = Math.ceil(26 / w);
     const every = [1, 2, 4, 8, 16, 32, 64, 128].find(step => step >= wanted) ?? wanted;
-    for (let c = 0; c < this.columns; c += every) context.fillText(String(c), EDGE.left + (c + 0.5) * w, height - EDGE.bottom / 2);
+    for (let c = 0; c < this.columns; c += every) context.fillText(this.on.column?.(c) ?? String(c), EDGE.left + (c + 0.5) * w, height - EDGE.bottom / 2);
   }
 
   frame(context) {
@@ -112,11 +113,11 @@ class HeatMap {
     context.strokeStyle = this.dark ? "#fff" : "#000";
     context.lineWidth = 1;
     context.globalAlpha = 0.5;
-    context.strokeRect(EDGE.left, this.row * h + 0.5, w * this.columns - 1, h - 1);
+    if (this.row >= 0) context.strokeRect(EDGE.left, this.row * h + 0.5, w * this.columns - 1, h - 1);
     context.strokeRect(EDGE.left + this.column * w + 0.5, 0, Math.max(1, w - 1), h * this.rows);
     context.globalAlpha = 1;
     context.lineWidth = 3;
-    context.strokeRect(EDGE.left + this.column * w, this.row * h, w, h);
+    if (this.row >= 0) context.strokeRect(EDGE.left + this.column * w, this.row * h, w, h);
   }
 
   /** The cell under a pointer, or null. */

@@ -1,4 +1,5 @@
-// What all explorers share: elements, tables whose numbers have receipts, moving by arrow keys, colours, files to save.
+// What all explorers share: elements, tables whose numbers have receipts, an explorer on its page, moving by
+// arrow keys, colours, files to save.
 // This text is put in front of an explorer's own file; together they are one ES module that imports nothing.
 
 // ---- elements ----
@@ -122,6 +123,65 @@ class Table {
   }
 }
 
+// ---- an explorer on its page ----
+
+/** What all explorers do: speak with Python, say what they show, follow the theme. Theirs: build(), take(), draw(). */
+class Explorer {
+  constructor(model, root, name) {
+    Object.assign(this, {model, root, receipt: new Receipt(), asks: 0});
+    root.classList.add("v4mini", `v4mini-${name}`);
+    stayInside(root);
+    this.told = make("p", {class: "told", role: "status"});
+    this.said = make("p", {class: "alert", role: "alert"});
+    this.build();
+    this.listen();
+    this.take();
+    this.ready = true;
+  }
+
+  /** What changes in Python, by name. */
+  hears() { return {data: () => this.take()}; }
+
+  listen() {
+    const heard = Object.entries({said: () => say(this.said, this.model.get("said")), ...this.hears()});
+    for (const [name, act] of heard) this.model.on(`change:${name}`, act);
+    const unfollow = followTheme(this.root, () => this.ready && this.draw());
+    this.end = () => {
+      clearTimeout(this.strip?.rest);
+      for (const [name, act] of heard) this.model.off(`change:${name}`, act);
+      unfollow();
+    };
+  }
+
+  ask(what) {
+    this.model.set("asked", {...what, number: ++this.asks});
+    this.model.save_changes();
+  }
+
+  /** Ask for something that takes time. */
+  run(what) {
+    this.root.setAttribute("aria-busy", "true");
+    say(this.said, "");
+    this.ask(what);
+  }
+
+  /** Buttons that save what is shown: {words: act}. */
+  files(acts) {
+    return make("div", {class: "bar", role: "group", "aria-label": "Save what is shown"},
+      ...Object.entries(acts).map(([words, act]) => make("button", {type: "button", onclick: act}, words)));
+  }
+}
+
+/** What an explorer's module exports. */
+const shown = (Kind, name) => ({
+  render({model, el}) {
+    const root = document.createElement("div");
+    el.append(root);
+    const explorer = new Kind(model, root, name);
+    return () => explorer.end();
+  },
+});
+
 // ---- keys ----
 
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
@@ -179,6 +239,9 @@ const shades = dark => shades[dark] ??= [AWAY, RAMP].flatMap((ramp, side) => {
 
 /** share 0..1 (blue), or -1..0 (orange) -> its place among the shades */
 const shadeAt = share => share < 0 ? 255 - Math.round(255 * Math.min(1, -share)) : 256 + Math.round(255 * Math.min(1, share));
+
+/** Ink to be read on a colour: black on light, white on dark. */
+const inkOn = (red, green, blue) => 0.3 * red + 0.6 * green + 0.1 * blue > 115 ? "#000" : "#fff";
 
 // ---- files ----
 

@@ -1,7 +1,4 @@
-// A routing as Python sent it, and its text as a row of tokens to click on.
-
-
-const NEAR = 60;            // tokens before and behind the selected one that are coloured first
+// A routing as Python sent it, and its text coloured by expert.
 
 /** One text's routing, as packed.py packs it. */
 class Reading {
@@ -59,34 +56,20 @@ class Reading {
   }
 }
 
-/** The text as a row of tokens, coloured by the expert that counts most. */
-class Strip {
+/** The text, coloured by the expert that counts most. */
+class Strip extends Tokens {
   constructor(reading, label, select) {
+    super(reading.pieces, label, select);
     this.reading = reading;
-    this.select = select;
-    this.tokens = reading.pieces.map((piece, t) => make("span", {class: "token", role: "option", tabindex: -1, "aria-selected": "false",
-      onclick: () => { this.select(t); this.tokens[t].focus({preventScroll: true}); }}, piece, make("small", {}, " ")));
-    this.element = make("div", {class: "strip", role: "listbox", "aria-label": label, "aria-orientation": "horizontal",
-      onkeydown: event => this.key(event)}, ...this.tokens);
-    this.token = 0;
   }
 
-  /** Tokens near the selected one at once; of a long text the others in small parts, between frames. */
   draw(layer, token, expert) {
-    clearTimeout(this.rest);
-    if (token !== this.token) this.mark(token);
-    this.colour(layer, expert, token - NEAR, token + NEAR);
-    const part = first => {
-      if (first >= this.tokens.length) return;
-      this.colour(layer, expert, first, first + NEAR);
-      this.rest = setTimeout(part, 0, first + NEAR);
-    };
-    if (this.tokens.length > NEAR) this.rest = setTimeout(part, 40, 0);
+    this.sweep(token, (first, end) => this.colour(layer, expert, first, end));
   }
 
   colour(layer, expert, first, end) {
     const r = this.reading, all = r.loudest(layer);
-    for (let t = Math.max(0, first); t < Math.min(end, this.tokens.length); t++) {
+    for (let t = first; t < end; t++) {
       const element = this.tokens[t], loudest = all[t], mine = r.asks(layer, t, expert);
       if (element.loudest !== loudest) {
         element.loudest = loudest;
@@ -96,28 +79,5 @@ class Strip {
       }
       if (element.mine !== mine) element.classList.toggle("mine", element.mine = mine);
     }
-  }
-
-  mark(token) {
-    const before = this.tokens[this.token];
-    before.tabIndex = -1;
-    before.setAttribute("aria-selected", "false");
-    this.token = Math.min(token, this.tokens.length - 1);
-    const now = this.tokens[this.token];
-    now.tabIndex = 0;
-    now.setAttribute("aria-selected", "true");
-    const [top, bottom] = [now.offsetTop, now.offsetTop + now.offsetHeight];
-    const box = this.element;
-    if (top < box.scrollTop) box.scrollTop = top - 6;
-    else if (bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight + 6;
-  }
-
-  key(event) {
-    const to = {ArrowLeft: this.token - 1, ArrowUp: this.token - 1, ArrowRight: this.token + 1, ArrowDown: this.token + 1,
-      Home: 0, End: this.tokens.length - 1}[event.key];
-    if (to === undefined) return;
-    keep(event);
-    this.select(clamp(to, 0, this.tokens.length - 1));
-    this.tokens[this.token].focus({preventScroll: true});
   }
 }

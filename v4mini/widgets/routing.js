@@ -4,45 +4,16 @@
 const ROWS = 12;            // experts listed for a token
 const WAIT = 150;           // milliseconds without a move before the model runs
 
-class Routing {
-  constructor(model, root) {
-    this.model = model;
-    this.root = root;
-    this.receipt = new Receipt();
-    this.asks = 0;
-    this.mode = "load";
-    this.build();
-    this.listen();
-    this.take();
-  }
-
+class Routing extends Explorer {
   // ---- what Python says and hears ----
 
-  listen() {
-    this.heard = {"change:data": () => this.take(), "change:now": () => this.take(), "change:other": () => this.take(),
-      "change:corpus": () => this.page(), "change:said": () => say(this.said, this.model.get("said")),
-      "change:place": () => this.go(this.model.get("place"), false)};
-    for (const [name, act] of Object.entries(this.heard)) this.model.on(name, act);
-    const unfollow = followTheme(this.root, () => this.own && this.draw());
+  hears() {
+    this.mode = "load";
     this.tellPlace = debounced(() => this.ask({layer: this.layer, token: this.token, expert: this.expert}), WAIT);
     this.tellSwitches = debounced(() => this.run({switches: this.switches}), WAIT);
     this.tellText = debounced(() => this.run({text: this.text.value}), 2 * WAIT);
-    this.end = () => {
-      clearTimeout(this.strip.rest);
-      for (const [name, act] of Object.entries(this.heard)) this.model.off(name, act);
-      unfollow();
-    };
-  }
-
-  ask(what) {
-    this.model.set("asked", {...what, number: ++this.asks});
-    this.model.save_changes();
-  }
-
-  run(what) {
-    this.root.setAttribute("aria-busy", "true");
-    say(this.said, "");
-    this.ask(what);
+    return {data: () => this.take(), now: () => this.take(), other: () => this.take(), corpus: () => this.page(),
+      place: () => this.go(this.model.get("place"), false)};
   }
 
   take() {
@@ -73,14 +44,10 @@ class Routing {
   // ---- the page, built once ----
 
   build() {
-    this.root.classList.add("v4mini", "v4mini-routing");
-    stayInside(this.root);
-    this.told = make("p", {class: "told", role: "status"});
-    this.said = make("p", {class: "alert", role: "alert"});
     this.strips = make("div");
     this.note = make("p", {class: "quiet note"});
     this.root.append(this.told, this.said, this.inputs(), this.strips, this.note, this.maps(), this.tables(), this.receipt.element,
-      this.files());
+      this.files({CSV: () => this.saveCsv(), JSON: () => this.saveJson(), PNG: () => this.savePng()}));
   }
 
   inputs() {
@@ -140,12 +107,6 @@ class Routing {
     this.byWords = by.label.firstChild;
     this.handBar = make("div", {class: "bar", role: "group", "aria-label": "The selected expert by hand"}, on.label, by.label);
     return this.handBar;
-  }
-
-  files() {
-    const button = (words, act) => make("button", {type: "button", onclick: act}, words);
-    return make("div", {class: "bar", role: "group", "aria-label": "Save what is shown"}, button("CSV", () => this.saveCsv()),
-      button("JSON", () => this.saveJson()), button("PNG", () => this.savePng()));
   }
 
   // ---- a hand ----

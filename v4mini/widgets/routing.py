@@ -1,20 +1,18 @@
 """The routing explorer: click a word or an expert and see who answers for whom, token by token and layer by layer.
 
 Not here: running the model (what_if.py), other sources of a routing (reading.py), pictures and tables from arrays
-(viz/routing.py), their HTML (page.py), what the page does with a hand (routing.js).
+(viz/routing.py), what all explorers share (explorer.py), what the page does with a hand (routing.js).
 """
 
 from dataclasses import asdict, replace
-from html import escape
 
 import numpy as np
-from traitlets import Bool, Dict, HasTraits, Int, Set, Unicode, observe, validate
+from traitlets import Bool, Dict, Int, Set, Unicode, observe, validate
 
 from v4mini.shapes import Refused
 from v4mini.viz import routing as views
-from v4mini.viz.tables import text_table
-from v4mini.widgets import page, view
 from v4mini.widgets.corpus import own_sources, read_corpus
+from v4mini.widgets.explorer import Explorer, in_range
 from v4mini.widgets.packed import pack_corpus, pack_reading
 from v4mini.widgets.reading import Reading, read_text
 from v4mini.widgets.what_if import AS_IT_IS, WhatIf
@@ -24,7 +22,7 @@ SWITCHES = ("top_k", "use_bias", "use_table", "use_shared", "off", "moved")
 PLACES = ("layer", "token", "expert")
 
 
-class RoutingExplorer(HasTraits):
+class RoutingExplorer(Explorer):
     """Show it as the last line of a cell; or set layer, token, text and the switches from code, and ask for views.
 
     A switch runs the whole model again with the changed router, so a different choice reaches all later layers.
@@ -35,6 +33,7 @@ class RoutingExplorer(HasTraits):
     model, say) to be shown at its side. corpus: the texts over which an expert's tokens are counted when asked for.
     """
 
+    script, places, hint = "routing", PLACES, "for words and experts to click on"
     text = Unicode(TEXT)
     layer = Int(0)
     token = Int(0)
@@ -50,7 +49,7 @@ class RoutingExplorer(HasTraits):
         if (model is None) == (reading is None):
             raise Refused("RoutingExplorer: expected a model or a reading, got both or none.")
         self.model, self.tokenizer, self._texts, self._counted = model, tokenizer, corpus, None
-        self._view, self._ready, self._hears = None, False, False
+        self._ready = False
         self._usual = reading.layers[-1].chosen.shape[1] if model is None else model.config.n_activated_experts
         super().__init__(text=text if reading is None else "", top_k=self._usual)
         self._read(reading)
@@ -148,8 +147,9 @@ class RoutingExplorer(HasTraits):
                 f"{self.pieces[t]!r}, to {'expert' if own.chosen.shape[1] == 1 else 'experts'} {experts} "
                 f"of {self._now.n_experts}{weights}.")
 
-    def __str__(self):
-        return "\n\n".join([repr(self), text_table(*self.choice()), text_table(*self.answers())])
+    def tables(self):                                   # -> [(caption, header, rows)]
+        """choice() and answers()."""
+        return [("", *self.choice()), ("", *self.answers())]
 
     # ---- one run of the model ----
 
@@ -182,10 +182,7 @@ class RoutingExplorer(HasTraits):
         name, value = proposal["trait"].name, proposal["value"]
         if not self._ready:
             return value
-        low, high = self._range(name)
-        if not low <= value <= high:
-            raise Refused(f"{name}: expected {low} to {high}, got {value}.")
-        return value
+        return in_range(name, value, *self._range(name))
 
     @observe("text", *SWITCHES)
     def _changed(self, change):
@@ -205,31 +202,10 @@ class RoutingExplorer(HasTraits):
                 raise
         self._send()
 
-    @observe(*PLACES)
-    def _placed(self, change):
-        if self._view is not None and not self._hears:      # the page knows where its own hand went
-            self._view.place = {name: getattr(self, name) for name in PLACES}
-
     # ---- the page ----
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        for_all = (f"<p>{escape(repr(self))}</p>{page.table(*self.choice())}{page.table(*self.answers())}"
-                   "<p>Run this cell for words and experts to click on.</p>")
-        bundle = {"text/plain": repr(self), "text/html": for_all}
-        if view.has_anywidget():
-            bundle["application/vnd.jupyter.widget-view+json"] = {"version_major": 2, "version_minor": 0,
-                                                                  "model_id": self.view.model_id}
-        return bundle
-
-    @property
-    def view(self):                                     # -> anywidget.AnyWidget, made when first asked for
-        """The page's widget. Raises ImportError without anywidget."""
-        if self._view is None:
-            other = pack_reading(self.beside) if self.beside else {}
-            place = {name: getattr(self, name) for name in PLACES}
-            self._view = view.new_view("routing", place=place, other=other, **self._data())
-            self._view.observe(self._answer, "asked")
-        return self._view
+    def _once(self):
+        return {"other": pack_reading(self.beside) if self.beside else {}}
 
     def _data(self):
         about = {"text": self.text, "usual": self._usual, "can_run": self.model is not None, "difference": self.difference(),
@@ -240,29 +216,13 @@ class RoutingExplorer(HasTraits):
         now = {} if self._now is self._own else pack_reading(self._now, self.tokenizer, self._own)
         return {"data": pack_reading(self._own, self.tokenizer), "now": now | {"about": about}}
 
-    def _send(self):
-        if self._view is not None:
-            with self._view.hold_sync():
-                for name, value in (self._data() | {"said": ""}).items():
-                    setattr(self._view, name, value)
-
-    def _answer(self, change):                          # what a hand did on the page
-        asked, self._hears = change["new"], True
-        try:
-            for name in PLACES:
-                if name in asked:
-                    setattr(self, name, int(asked[name]))
-            if "text" in asked:
-                self.text = str(asked["text"])
-            if "switches" in asked:
-                self._take(asked["switches"])
-            if "corpus" in asked:
-                self._view.corpus = pack_corpus(self.corpus, self._own.n_experts)
-        except Refused as refused:
-            self._send()                                # the page goes back to what holds
-            self._view.said = str(refused)
-        finally:
-            self._hears = False
+    def _hear(self, asked):
+        if "text" in asked:
+            self.text = str(asked["text"])
+        if "switches" in asked:
+            self._take(asked["switches"])
+        if "corpus" in asked:
+            self._view.corpus = pack_corpus(self.corpus, self._own.n_experts)
 
     def _take(self, switches):
         """All switches at once, and one run of the model."""

@@ -168,11 +168,4 @@ Object.assign(Routing.prototype, {
   },
 });
 
-export default {
-  render({model, el}) {
-    const root = document.createElement("div");
-    el.append(root);
-    const explorer = new Routing(model, root);
-    return () => explorer.end();
-  },
-};
+export default shown(Routing, "routing");

@@ -1,13 +1,14 @@
 """An explorer's place on a page: one anywidget, which sends data to a script of ours and hears what a hand does there.
 
 A script is made of files one behind the other, those that explorers share first: a module without imports, nothing is fetched.
-Not here: what is sent (packed.py), what is done with an answer (routing.py).
+Not here: what is sent (packed.py), what is done with an answer (explorer.py).
 """
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PARTS = {"routing": ("kit", "heat", "reading", "routing", "routing_tables")}
+PARTS = {"routing": ("kit", "heat", "tokens", "reading", "routing", "routing_tables"),
+         "attention": ("kit", "heat", "tokens", "attention")}
 
 
 def has_anywidget():                                    # -> bool; without it explorers show their tables
