@@ -7,16 +7,21 @@ import pytest
 
 from v4mini.backend import Backend
 from v4mini.config import Config
+from v4mini.kernels import blas
 from v4mini.kernels.backend import NumbaBackend
 from v4mini.kernels.whole import PARTS
-from v4mini.layers import attention, block, moe
+from v4mini.layers import attention, block, compressor
 from v4mini.layers.attention import layer_frequencies
+from v4mini.trace import Note, Trace
 from v4mini.weights.random import random_tensors
 from v4mini.weights.tree import build
 
 CONFIGS = {"tiny": Config.tiny(), "bench": Config.bench(), "mini": Config.mini()}
-SEAMS = {"queries": attention.queries, "key_rows": attention.key_rows, "project_out": attention.project_out,
-         "read_streams": block.read_streams, "experts_of": moe.experts_of}
+CSA = 3                                 # a layer of mini with a compressor and an indexer
+SEAMS = {"queries": attention.queries, "key_rows": attention.key_rows, "index_queries": attention.index_queries,
+         "project_out": attention.project_out, "block_rows": compressor.block_rows, "read_streams": block.read_streams,
+         "feed_forward": block.feed_forward}
+WITH_EXPERTS = {"feed_forward"}         # taken where BLAS can be called from a kernel
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -29,14 +34,17 @@ def weights(config):
     return build(config, random_tensors(config).get)
 
 
-def inputs(name, config, w, layer, normal, tokens):     # arguments after ops
+def inputs(name, config, w, layer, normal, tokens):     # arguments after ops; None: this layer has no such part
     c, positions = config, np.arange(700, 700 + tokens)
     freqs = layer_frequencies(c, layer)
     if name == "read_streams":
         return normal(tokens, c.hc_mult, c.dim), w.hc_ffn, w.ffn_norm, c
-    if name == "experts_of":
-        table = w.ffn.gate.tid2eid
-        return normal(tokens, c.dim), None if table is None else table[positions % len(table)], w.ffn, c
+    if name == "feed_forward":
+        return normal(tokens, c.hc_mult, c.dim), positions % c.vocab_size, w, c, Note(None, "block")
+    if name == "block_rows":
+        return w.attn.compressor and (normal(tokens, c.dim), w.attn.compressor)
+    if name == "index_queries":
+        return w.attn.indexer and (normal(tokens, c.dim), normal(tokens, c.q_lora_rank), w.attn.indexer, c, positions, freqs)
     x = normal(tokens, c.n_heads, c.head_dim) if name == "project_out" else normal(tokens, c.dim)
     return x, w.attn, c, positions, freqs
 
@@ -44,29 +52,44 @@ def inputs(name, config, w, layer, normal, tokens):     # arguments after ops
 @pytest.mark.parametrize("name", SEAMS)
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_the_same_bits_as_the_operations(config, weights, name, tokens, normal):
-    ops = NumbaBackend()
+    ops, asked = NumbaBackend(), 0
     for layer, w in enumerate(weights.layers):
         given = inputs(name, config, w, layer, normal, tokens)
+        if given is None:
+            continue
+        asked += 1
         wanted, got = SEAMS[name].plain(ops, *given), SEAMS[name](ops, *given)
         for a, b in zip(*(part if isinstance(part, tuple) else (part,) for part in (wanted, got)), strict=True):
             np.testing.assert_array_equal(b, a, strict=True)
-        taken = tokens == 1 and (name != "experts_of" or ops.bound(w.ffn.experts, w.ffn.experts) is not None)
+        taken = tokens == 1 and (name not in WITH_EXPERTS or blas.addresses()[0] != 0)
         assert (PARTS[name](ops, *given) is not None) == taken, "one token is taken whole, several are not"
+    assert asked and set(PARTS) == set(SEAMS)
 
 
 @pytest.mark.parametrize("name", SEAMS)
 def test_with_the_released_rounding_what_rounds_is_not_taken(name, normal):
     config = Config.mini()
-    w = build(config, random_tensors(config).get).layers[3]
-    given = inputs(name, config, w, 3, normal, 1)
+    w = build(config, random_tensors(config).get).layers[CSA]
+    given = inputs(name, config, w, CSA, normal, 1)
     assert (PARTS[name](NumbaBackend("released"), *given) is None) == (name != "read_streams")
+
+
+def test_whoever_watches_sees_every_operation(normal):
+    """With a trace the half block is run in operations, which tell what they found; its bits are the same."""
+    config, ops = Config.bench(), NumbaBackend()
+    w = build(config, random_tensors(config).get).layers[3]
+    *given, silent = inputs("feed_forward", config, w, 3, normal, 1)
+    trace = Trace("ffn.scores")
+    watched = block.feed_forward(ops, *given, Note(trace, "layers.3"))
+    assert {"layers.3.ffn.scores", "layers.3.ffn.experts", "layers.3.streams"} <= set(trace)
+    np.testing.assert_array_equal(watched, block.feed_forward(ops, *given, silent))
 
 
 def test_weights_that_stay_packed_are_not_taken(normal):
     config = Config.mini()
-    w = build(config, random_tensors(config).get, keep=False).layers[3]
-    for name in ("queries", "key_rows", "project_out", "experts_of"):
-        assert PARTS[name](NumbaBackend(), *inputs(name, config, w, 3, normal, 1)) is None
+    w = build(config, random_tensors(config).get, keep=False).layers[CSA]
+    for name in SEAMS.keys() - {"read_streams"}:
+        assert PARTS[name](NumbaBackend(), *inputs(name, config, w, CSA, normal, 1)) is None
 
 
 def test_an_engine_that_changes_one_operation_gets_all_of_them(normal):
@@ -78,9 +101,8 @@ def test_an_engine_that_changes_one_operation_gets_all_of_them(normal):
 
     config = Config.bench()
     w = build(config, random_tensors(config).get).layers[3]
-    given = inputs("experts_of", config, w, 3, normal, 1)
-    changed, plain = moe.experts_of(NoSecondExpert(), *given), moe.experts_of(NumbaBackend(), *given)
-    assert changed[3][0, 1] == 0 and not np.allclose(changed[0], plain[0])
+    given = inputs("feed_forward", config, w, 3, normal, 1)
+    assert not np.allclose(block.feed_forward(NoSecondExpert(), *given), block.feed_forward(NumbaBackend(), *given))
 
 
 def test_an_engine_may_decline():

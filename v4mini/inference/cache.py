@@ -61,7 +61,7 @@ class Cache(Memory):
     @property
     def length(self):
         """Tokens of the past."""
-        return self._open().length
+        return (self._state or self._open()).length
 
     @property
     def max_rewind(self):
@@ -88,7 +88,7 @@ class Cache(Memory):
     def extend(self, layer, name, rows):                # -> [kept before + n, ...], float32
         """See layers.sequences.Memory.extend. Rows come as their format's `decode` and `joined` give them."""
         key = layer, name
-        return self._grow(key, rows) if key in self._growing else self._slide(key, rows)
+        return self._slide(key, rows) if key in self._sliding else self._grow(key, rows)
 
     def commit(self, tokens):
         """The running call is done: what it added is past now. One assignment, so it happens or it does not."""
@@ -211,19 +211,23 @@ class Cache(Memory):
     def _slide(self, key, rows):                        # the last rows before this call, and the new ones
         part = self._sliding[key]
         state = self._open()
-        codes, first = state.sliding[key]
-        length = state.length
+        held = state.sliding[key]
         stop = state.length + len(rows)
-        if stop - first > len(codes):                   # at the end of the array: on to a fresh one
-            oldest = part.first(length - state.max_rewind)
-            live = codes[oldest - first: length - first]
-            codes = part.empty(self.reserve, at_least=stop - oldest)
-            first = oldest
-            codes[: len(live)] = live
-        codes[length - first: stop - first] = part.format.encode(rows)
-        max_rewind = min(self.reserve, state.max_rewind + len(rows))
-        state.pending[key] = part.cut(_SlidingRows(codes, first), stop, max_rewind, self.reserve)
-        return part.format.decode(codes[part.first(length) - first: stop - first])
+        if stop - held.first > len(held.codes):         # at the end of the array: on to a fresh one
+            held = self._moved(part, held, stop)
+        codes, first = held
+        codes[state.length - first: stop - first] = part.format.encode(rows)
+        if len(codes) > part.usual(self.reserve):
+            held = part.cut(held, stop, min(self.reserve, state.max_rewind + len(rows)), self.reserve)
+        state.pending[key] = held
+        return part.format.decode(codes[part.first(state.length) - first: stop - first])
+
+    def _moved(self, part, held, stop):                 # -> _SlidingRows with room up to token `stop`
+        length = self._state.length
+        oldest = part.first(length - self._state.max_rewind)
+        codes = part.empty(self.reserve, at_least=stop - oldest)
+        codes[: length - oldest] = held.codes[oldest - held.first: length - held.first]
+        return _SlidingRows(codes, oldest)
 
     def _grow(self, key, rows):                         # all rows so far, the new ones too
         part = self._growing[key]
@@ -241,7 +245,10 @@ class Cache(Memory):
         return stores[-1]
 
     def _pieces(self, key, count):                      # -> [codes], at least one, together `count` rows
-        stores = [store for store in self._stores[key] if store.start < count] or self._stores[key][:1]
+        stores = self._stores[key]
+        if len(stores) == 1:
+            return [stores[0].rows(count)]
+        stores = [store for store in stores if store.start < count] or stores[:1]
         ends = [*(store.start for store in stores[1:]), count]
         return [store.rows(end) for store, end in zip(stores, ends)]
 
@@ -274,12 +281,13 @@ class _SlidingKind:
             return max(0, length - self.span + 1)                                   # window
         return max(0, length // self.ratio - self.blocks_before) * self.ratio       # unfinished block, in CSA one more
 
+    def usual(self, reserve):                           # -> int: rows of an array that no call of many tokens made longer
+        return self.span + 2 * reserve
+
     def empty(self, reserve, at_least=0):
-        return self.format.empty(max(at_least, min(self.span + 2 * reserve, max(FIRST_ROWS, 2 * at_least))))
+        return self.format.empty(max(at_least, min(self.usual(reserve), max(FIRST_ROWS, 2 * at_least))))
 
     def cut(self, rows, stop, max_rewind, reserve):     # -> _SlidingRows of the usual size
-        if len(rows.codes) <= self.span + 2 * reserve:
-            return rows
         first = self.first(stop - max_rewind)
         codes = self.empty(reserve, at_least=stop - first)
         codes[: stop - first] = rows.codes[first - rows.first: stop - rows.first]

@@ -9,12 +9,13 @@ import numpy as np
 from v4mini.kernels.compiled import njit
 from v4mini.shapes import Refused
 
+FLOAT32 = np.dtype(np.float32)
 COPY_UP_TO = 1 << 14            # numbers: copying fewer costs less than borrowing them
 
 
 def as_floats(x):                                       # [...] -> float32 [...], C order, aligned, writable
     """The same numbers, copied only where needed. Kernels write to no input, so read-only memory is borrowed as it is."""
-    return as_plain(x, np.float32)
+    return x if type(x) is np.ndarray and x.dtype is FLOAT32 and x.flags.carray else as_plain(x, np.float32)
 
 
 def as_plain(x, dtype):                                 # [...] -> dtype [...], C order, aligned, writable

@@ -4,7 +4,7 @@ Not here: the loops (the other files of this folder).
 """
 
 from v4mini.backend import Backend
-from v4mini.kernels import attention, compress, experts, fp4, index, linear, mix, norm, rope, route, whole
+from v4mini.kernels import attention, bind, compress, experts, fp4, index, linear, mix, norm, rope, route, whole
 from v4mini.kernels.arguments import as_floats
 from v4mini.kernels.keys import Keys
 from v4mini.numerics import blocks
@@ -22,8 +22,7 @@ class NumbaBackend(Backend):
     def __init__(self, simulate=None):
         super().__init__(simulate)
         self._constants = {}                            # id -> the array, and the copy that kernels take as it is
-        self.plain = whole.Plain()
-        self._bound = {}                                # id of experts -> how kernels take them
+        self.bound = bind.Binder()
 
     def describe(self):                                 # -> {operation: who runs it}
         """Which engine runs each operation, so that no stand-in is silent."""
@@ -49,7 +48,7 @@ class NumbaBackend(Backend):
     # ---- products with weights ----
 
     def linear(self, x, weight):
-        if x.size == x.shape[-1] and not self.simulate and (plain := self.plain(weight)) is not None:
+        if x.size == x.shape[-1] and not self.simulate and (plain := self.bound(weight, bind.plain)) is not None:
             return linear.one_row(x, plain)
         return linear.linear(self._rounded(x, weight), weight)
 
@@ -95,23 +94,18 @@ class NumbaBackend(Backend):
         return route.route(scores, route_scale, k, bias, chosen)
 
     def expert(self, x, w, limit):
-        return experts.expert(x, w, limit, self.linear, self.bound(w, (w,)))
+        return experts.expert(x, w, limit, self.linear, self._experts((w,), w))
 
     def experts(self, x, chosen, weights, pool, limit):
         if chosen.shape[0] == 1 and chosen.size:
             return experts.experts_of_one(x, chosen, weights, pool, limit, self._rounded)
-        return experts.experts(x, chosen, weights, pool, limit, self.linear, self.bound(pool, pool))
+        return experts.experts(x, chosen, weights, pool, limit, self.linear, self._experts(pool, pool))
 
-    def bound(self, weights, pool):                     # -> experts.Bound, or None: their products go through `linear`
-        """How kernels take these experts; `weights` is what they are known by. With the released rounding, quantised ones meet
-        rounded inputs, which `linear` makes.
-        """
+    def _experts(self, pool, noun):                     # -> experts.Bound, or None: their products go through `linear`
+        """With the released rounding, quantised ones meet rounded inputs, which `linear` makes."""
         if self.simulate and pool and pool[0].w1.is_quantised:
             return None
-        bound = self._bound.get(id(weights)) or experts.bind(pool)
-        if bound is not None:
-            self._bound[id(weights)] = bound
-        return bound
+        return self.bound(noun, experts.bind)
 
     def _rounded(self, x, weight):
         return blocks.round_activations(x) if self.simulate and weight.is_quantised else x

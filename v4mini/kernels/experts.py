@@ -79,12 +79,13 @@ class Bound(NamedTuple):
     nbytes: int                 # of the largest weight
 
 
-def bind(pool):                                         # (Expert, ...) -> Bound, or None: not all stay in memory as float32
+def bind(pool):                                         # (Expert, ...) or one -> Bound, or None: not all stay as float32
     """Done once for weights that stay. Their float32 numbers are made now where they come from fewer bits."""
     def stays(weight, shape):                           # a kind of Matrix of its own is one that comes and goes
         return type(weight) is Matrix and packed.is_dense(weight) and weight.shape == shape
 
-    if not blas.addresses()[0] or not isinstance(pool, tuple) or not pool:
+    pool = pool if isinstance(pool, tuple) else (pool,)
+    if not blas.addresses()[0] or not pool or not all(hasattr(own, "w1") for own in pool):
         return None
     inter, dim = pool[0].w1.shape
     shapes = (inter, dim), (dim, inter), (inter, dim)

@@ -38,9 +38,9 @@ def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
 def hc_post(y, streams, post, comb):                    # [T, D], [T, M, D], [T, M], [T, M, M] -> [T, M, D]
     """Twin of ops.mix.hc_post. Threads share out tokens."""
     T, M, D = streams.shape
-    check_shape("y", y, T, D)
-    check_shape("post", post, T, M)
-    check_shape("comb", comb, T, M, M)
+    for name, part, shape in (("y", y, (T, D)), ("post", post, (T, M)), ("comb", comb, (T, M, M))):
+        if part.shape != shape:
+            check_shape(name, part, *shape)
     out = np.empty((T, M, D), np.float32)
     run = _post if out.size < PARALLEL_FROM else _post_all
     run(as_floats(y), as_floats(streams), as_floats(post), as_floats(comb), out)

@@ -3,48 +3,25 @@
 A call from Python costs as much as many a product of one token takes. Inside run the same functions as in the kernels of each
 operation, in the same order, so the bits are the same. A part gives None for what it does not take: several tokens, weights in
 other formats, weights so large that threads share them out.
-Not here: the parts in operations (layers/).
+Not here: the parts in operations (layers/), which weights are taken (bind.py).
 """
 
 import numpy as np
 
-from v4mini.kernels import experts, mix, norm, packed, rope, route
+from v4mini.kernels import bind, experts, mix, norm, packed, rope, route
 from v4mini.kernels.arguments import as_floats
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import floats_at
-from v4mini.numerics.matrix import Matrix
 
 NO_WEIGHT = np.empty(0, np.float32)
-NO_CHOICE = np.empty((0, 0), np.int64)
-
-
-class Plain:
-    """Weights as kernels take them, found by their identity: each is looked at once."""
-
-    def __init__(self):
-        self._found = {}                                # id -> the weight, and its float32 numbers or None
-
-    def __call__(self, weight):                         # Matrix or vector -> float32 array, or None
-        """None for a weight that is stored in fewer bits, comes and goes, or is large."""
-        known = self._found.get(id(weight))
-        if known is None:
-            if type(weight) is Matrix and not packed.is_dense(weight) or type(weight) not in (Matrix, np.ndarray):
-                return None
-            array = as_floats(weight.dense() if type(weight) is Matrix else weight)
-            known = self._found[id(weight)] = weight, array if array.nbytes < packed.PARALLEL_FROM else None
-        return known[1]
-
-    def all(self, *weights):                            # -> list of arrays, or None if one is not plain
-        found = [self(weight) for weight in weights]
-        return None if any(one is None for one in found) else found
 
 
 def queries(ops, x, w, config, positions, freqs):       # as layers.attention.queries
-    if len(x) != 1 or ops.simulate or (plain := ops.plain.all(w.wq_a, w.q_norm, w.wq_b)) is None:
+    if len(x) != 1 or ops.simulate or (bound := ops.bound(w, bind.query_weights)) is None:
         return None
     c = config
-    qr, q = np.empty((1, len(plain[0])), np.float32), np.empty((1, c.n_heads, c.head_dim), np.float32)
-    _queries(as_floats(x), *plain, c.norm_eps, positions, freqs, qr, q)
+    qr, q = np.empty((1, len(bound[0])), np.float32), np.empty((1, c.n_heads, c.head_dim), np.float32)
+    _queries(as_floats(x), *bound, c.norm_eps, positions, freqs, qr, q)
     return qr, q
 
 
@@ -60,10 +37,10 @@ def _queries(x, wq_a, q_norm, wq_b, eps, positions, freqs, qr, q):
 
 
 def key_rows(ops, x, w, config, positions, freqs):      # as layers.attention.key_rows
-    if len(x) != 1 or ops.simulate or (plain := ops.plain.all(w.wkv, w.kv_norm)) is None:
+    if len(x) != 1 or ops.simulate or (bound := ops.bound(w, bind.key_weights)) is None:
         return None
     rows = np.empty((1, config.head_dim), np.float32)
-    _key_rows(as_floats(x), *plain, config.norm_eps, positions, freqs, rows)
+    _key_rows(as_floats(x), *bound, config.norm_eps, positions, freqs, rows)
     return rows
 
 
@@ -75,11 +52,44 @@ def _key_rows(x, wkv, kv_norm, eps, positions, freqs, rows):
     rope._rotate(normed.reshape(1, 1, -1), positions.astype(np.float32), freqs, False, rows.reshape(1, 1, -1), 0, 1)
 
 
-def project_out(ops, out, w, config, positions, freqs):         # as layers.attention.project_out
-    if len(out) != 1 or ops.simulate or (plain := ops.plain.all(w.wo_a, w.wo_b)) is None:
+def index_queries(ops, x, qr, w, config, positions, freqs):     # as layers.attention.index_queries
+    if len(x) != 1 or ops.simulate or (bound := ops.bound(w, bind.indexer_weights)) is None:
         return None
-    y = np.empty((1, len(plain[1])), np.float32)
-    _project_out(as_floats(out), *plain, config.o_groups, positions, freqs, y)
+    heads, width = config.index_n_heads, config.index_head_dim
+    q, weights = np.empty((1, heads, width), np.float32), np.empty((1, heads), np.float32)
+    _index_queries(as_floats(x), as_floats(qr), *bound, width**-0.5 * heads**-0.5, positions, freqs, q, weights)
+    return q, weights
+
+
+@njit
+def _index_queries(x, qr, wq_b, weights_proj, scale, positions, freqs, q, weights):
+    wide = np.empty(q.shape, np.float32)
+    packed._dense_rows(wq_b, qr.reshape(-1), wide.reshape(-1), 0, len(wq_b))
+    rope._rotate(wide, positions.astype(np.float32), freqs, False, q, 0, 1)
+    packed._dense_rows(weights_proj, x.reshape(-1), weights.reshape(-1), 0, len(weights_proj))
+    for h in range(len(weights_proj)):
+        weights[0, h] *= np.float32(scale)
+
+
+def block_rows(ops, x, w):                              # as layers.compressor.block_rows
+    if len(x) != 1 or ops.simulate or (bound := ops.bound(w, bind.block_weights)) is None:
+        return None
+    kv, score = np.empty((1, len(bound[0])), np.float32), np.empty((1, len(bound[1])), np.float32)
+    _block_rows(as_floats(x), *bound, kv, score)
+    return kv, score
+
+
+@njit
+def _block_rows(x, wkv, wgate, kv, score):
+    packed._dense_rows(wkv, x.reshape(-1), kv.reshape(-1), 0, len(wkv))
+    packed._dense_rows(wgate, x.reshape(-1), score.reshape(-1), 0, len(wgate))
+
+
+def project_out(ops, out, w, config, positions, freqs):         # as layers.attention.project_out
+    if len(out) != 1 or ops.simulate or (bound := ops.bound(w, bind.out_weights)) is None:
+        return None
+    y = np.empty((1, len(bound[1])), np.float32)
+    _project_out(as_floats(out), *bound, config.o_groups, positions, freqs, y)
     return y
 
 
@@ -94,13 +104,15 @@ def _project_out(out, wo_a, wo_b, groups, positions, freqs, y):
 
 
 def read_streams(ops, streams, hc, norm_weight, config):        # as layers.block.read_streams
-    if len(streams) != 1 or (plain := ops.plain.all(hc.fn, hc.base, hc.scale, norm_weight)) is None:
+    """Nothing is rounded here, so the released rounding changes nothing."""
+    if len(streams) != 1 or (bound := ops.bound(hc, bind.stream_weights)) is None:
+        return None
+    weight = ops.bound(norm_weight, bind.plain)
+    if weight is None:
         return None
     c, (_, M, D) = config, streams.shape
-    if streams.size >= mix.PARALLEL_FROM:
-        return None
     x, post, comb = np.empty((1, D), np.float32), np.empty((1, M), np.float32), np.empty((1, M, M), np.float32)
-    _read_streams(as_floats(streams), *plain, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps, x, post, comb)
+    _read_streams(as_floats(streams), *bound, weight, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps, x, post, comb)
     return x, post, comb
 
 
@@ -112,26 +124,33 @@ def _read_streams(streams, fn, base, scale, norm_weight, iters, eps, norm_eps, x
     norm._rows(u, norm_weight, norm_eps, x, 0, 1)
 
 
-def experts_of(ops, x, by_table, w, config):            # as layers.moe.experts_of
+def feed_forward(ops, streams, ids, w, config, note):   # as layers.block.feed_forward, which nobody watches
     """Every expert's three products, one expert after the other in the order of their numbers, then the shared one."""
-    if len(x) != 1 or ops.simulate:
+    if len(streams) != 1 or note.trace is not None or ops.simulate or (bound := ops.bound(w, bind.half_weights)) is None:
         return None
-    gate, pool = ops.plain(w.gate.weight), ops.bound(w.experts, w.experts)
-    shared = ops.bound(w.shared_experts, (w.shared_experts,))
-    if gate is None or pool is None or shared is None or max(pool.nbytes, shared.nbytes) >= packed.PARALLEL_FROM:
-        return None
-    c, E = config, len(gate)
-    chosen = np.empty((1, min(c.n_activated_experts, E)), np.int64) if by_table is None else by_table.astype(np.int64)
-    bias = NO_WEIGHT if w.gate.bias is None else ops.plain(w.gate.bias)
-    y, scores, weights = np.empty(x.shape, np.float32), np.empty((1, E), np.float32), np.empty(chosen.shape, np.float32)
-    limit = c.swiglu_limit if c.swiglu_limit > 0 else np.inf
-    _experts_of(as_floats(x), gate, bias, by_table is not None, c.route_scale, pool.addresses, pool.inter, shared.addresses,
-                shared.inter, limit, scores, chosen, weights, y)
-    return y, scores, chosen, weights
+    c, table = config, w.ffn.gate.tid2eid
+    chosen = np.empty((1, min(c.n_activated_experts, len(w.ffn.experts))), np.int64) if table is None \
+        else table[ids].astype(np.int64)
+    limit, out = c.swiglu_limit if c.swiglu_limit > 0 else np.inf, np.empty(streams.shape, np.float32)
+    _feed_forward(as_floats(streams), *bound.arguments, c.hc_sinkhorn_iters, c.hc_eps, c.norm_eps, table is not None,
+                  c.route_scale, limit, chosen, out)
+    return out
 
 
 @njit
-def _experts_of(x, gate, bias, is_given, route_scale, pool, inter, shared, shared_inter, limit, scores, chosen, weights, y):
+def _feed_forward(streams, fn, base, scale, norm_weight, gate, bias, pool, inter, shared, shared_inter, iters, eps, norm_eps,
+                  is_given, route_scale, limit, chosen, out):
+    _, M, D = streams.shape
+    x, y, post, comb = (np.empty((1, D), np.float32), np.empty((1, D), np.float32), np.empty((1, M), np.float32),
+                        np.empty((1, M, M), np.float32))
+    _read_streams(streams, fn, base, scale, norm_weight, iters, eps, norm_eps, x, post, comb)
+    _experts_of(x, gate, bias, is_given, route_scale, pool, inter, shared, shared_inter, limit, chosen, y)
+    mix._post(y, streams, post, comb, out)
+
+
+@njit
+def _experts_of(x, gate, bias, is_given, route_scale, pool, inter, shared, shared_inter, limit, chosen, y):
+    scores, weights = np.empty((1, len(gate)), np.float32), np.empty(chosen.shape, np.float32)
     one = np.ones(1, np.float32)
     packed._dense_rows(gate, x.reshape(-1), scores.reshape(-1), 0, len(gate))
     if len(bias) == 0:
@@ -158,5 +177,5 @@ def _one_expert(x, addresses, inter, limit, weight, z):
     packed._dense_rows(floats_at(addresses[1], D, inter), gate.reshape(-1), z, 0, D)
 
 
-PARTS = {"queries": queries, "key_rows": key_rows, "project_out": project_out, "read_streams": read_streams,
-         "experts_of": experts_of}
+PARTS = {"queries": queries, "key_rows": key_rows, "index_queries": index_queries, "project_out": project_out,
+         "block_rows": block_rows, "read_streams": read_streams, "feed_forward": feed_forward}

@@ -78,9 +78,15 @@ def pick_entries(ops, x, qr, positions, seen, w, config, layer, freqs, memory): 
     It learns from a loss of its own, and nothing else learns from that one: its inputs are detached.
     Source: reference inference/model.py, class Indexer.
     """
-    heads, width = config.index_n_heads, config.index_head_dim
     x, qr = ops.detach(x), ops.detach(qr)
     keys = grow_entries(ops, x, w.compressor, config, layer, "index_keys", freqs, memory)       # [N, di]
+    q, weights = index_queries(ops, x[len(x) - len(qr):], qr, w, config, positions, freqs)
+    return ops.index_topk(q, keys, weights, seen, config.index_topk)
+
+
+@seam
+def index_queries(ops, x, qr, w, config, positions, freqs):     # [A, D], [A, q_lora] -> q [A, Hi, di], weights [A, Hi]
+    """What the indexer looks for, and how much each of its heads counts: any sign."""
+    heads, width = config.index_n_heads, config.index_head_dim
     q = ops.rope(ops.linear(qr, w.wq_b).reshape(len(qr), heads, width), positions, freqs)
-    weights = ops.linear(x[len(x) - len(qr):], w.weights_proj) * (width**-0.5 * heads**-0.5)    # [A, Hi], any sign
-    return ops.index_topk(ops.round_index(q), keys, weights, seen, config.index_topk)
+    return ops.round_index(q), ops.linear(x, w.weights_proj) * (width**-0.5 * heads**-0.5)

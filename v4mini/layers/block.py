@@ -23,6 +23,7 @@ def block(ops, streams, ids, w, config, layer, sequences, note):        # [T, M,
     return feed_forward(ops, streams, ids, w, c, note)
 
 
+@seam
 def feed_forward(ops, streams, ids, w, config, note):   # [A, M, D], [A] int -> [A, M, D]
     """The second half of every block: experts. `ops` is told its layer already."""
     c = config

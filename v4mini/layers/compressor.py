@@ -3,6 +3,8 @@
 Not here: the pooling (ops/compress.py), who reads the entries (layers/attention.py).
 """
 
+from v4mini.layers.seams import seam
+
 NAMES = {"entries": ("kv", "score"), "index_keys": ("index_kv", "index_score")}     # finished rows <- unfinished blocks
 
 
@@ -14,7 +16,7 @@ def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D]
     ratio, overlap = config.ratio(layer), config.layer_kind(layer) == "csa"
     start, stop = memory.length, memory.length + len(x)
     first, last = start // ratio, stop // ratio                         # blocks that this call finishes: first .. last - 1
-    kv, score = (memory.extend(layer, part, ops.linear(x, weight)) for part, weight in zip(NAMES[name], (w.wkv, w.wgate)))
+    kv, score = (memory.extend(layer, part, rows) for part, rows in zip(NAMES[name], block_rows(ops, x, w)))
     if first == last:
         return memory.extend(layer, name, kv[:0, : len(w.norm)])        # nothing new: what is kept
     before = len(kv) - (stop - first * ratio)                           # rows of the block before the first
@@ -24,3 +26,9 @@ def grow_entries(ops, x, w, config, layer, name, freqs, memory):        # [T, D]
     rows = ops.rope(ops.rms_norm(rows, w.norm, config.norm_eps), memory.block_positions(first, last, ratio), freqs)
     rows = ops.round_kv(rows, config.rope_head_dim) if name == "entries" else ops.round_index(rows)
     return memory.extend(layer, name, rows)
+
+
+@seam
+def block_rows(ops, x, w):                              # [T, D] -> kv [T, C], score [T, C]
+    """What each token brings to its block: values, and how much they count."""
+    return ops.linear(x, w.wkv), ops.linear(x, w.wgate)
