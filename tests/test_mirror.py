@@ -19,7 +19,6 @@ TESTED_IN = {
     "inference/streaming/test_model.py": ("inference/streaming/budget", "inference/streaming/weights"),
     "inference/test_cache_file.py": ("weights/checksum",),
     "kernels/test_index.py": ("kernels/candidates",),
-    "kernels/test_packed.py": ("kernels/schedule",),
     "kernels/test_vector.py": ("kernels/emit",),
     "layers/test_seams.py": ("kernels/whole",),
     "lessons/test_authoring.py": ("lessons/notebooks", "lessons/percent"),

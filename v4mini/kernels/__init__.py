@@ -2,7 +2,8 @@
 
 How they are built, all of them:
 - A Python function checks shapes (kernels read past the end without a word) and hands over one array type.
-- Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it.
+- Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it. Long bodies are
+  a plain function of a part's number, which schedule.share_out hands to threads: Numba compiles a prange's body several times.
 - Threads share outputs, never one sum: 1 or 2 threads, the same bits.
 - Scratch is allocated once per thread or call: large allocations are mapped anew and page-fault at every use.
 - Where numbers are divided, error_model="numpy": a check for zero at each would keep the loop from vector registers.
@@ -17,8 +18,9 @@ import sys
 
 from v4mini.machine import cores
 
-# All work runs in one pool of threads, Numba's, which is made once. As many as OMP_NUM_THREADS says, or as this process may use
-# cores: Numba itself counts those of taskset, but not those of a container's quota.
+# Work runs in Numba's pool of threads, which is made once, or in as many others that sleep meanwhile (schedule.py): never in both
+# at a time. As many as OMP_NUM_THREADS says, or as this process may use cores: Numba itself counts those of taskset, but not
+# those of a container's quota.
 if "numba" not in sys.modules:
     told = os.environ.get("OMP_NUM_THREADS", "")
     os.environ.setdefault("NUMBA_NUM_THREADS", told if told.isdigit() and int(told) else str(cores()))

@@ -59,7 +59,7 @@ def _product_all(blas, x, weight, out, groups):
     before = one_thread(blas)
     units = (len(x) + TOKENS - 1) // TOKENS * groups * _across(weight, groups)
     for unit in prange(units):
-        _block(blas, x, weight, out, groups, unit)
+        _block(blas, x, weight, out, groups, np.int64(unit))
     as_many_threads(blas, before)
 
 

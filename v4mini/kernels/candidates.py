@@ -10,7 +10,6 @@ Not here: whose keys these are, what comes of several ranges of them (index.py).
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from v4mini.kernels import bounds
 from v4mini.kernels.compiled import njit
@@ -75,31 +74,25 @@ class _Coded(NamedTuple):
     waits: np.ndarray           # int64 [t], how many
 
 
-@njit(parallel=True)
-def scan_all(asked, found):
-    """scan, shared out: blocks of tokens, and ranges of keys where found has several."""
+@njit(nogil=True)
+def scan(unit, size, asked, found):
+    """The best k for one block of `size` tokens, of one range of keys where found has several: the last blocks come first, since
+    their tokens see more entries.
+    """
     T, parts = found.counts.shape
-    blocks, tiles = (T + TOKENS_PER_TILE - 1) // TOKENS_PER_TILE, (len(asked.keys) + TILE - 1) // TILE
-    for unit in prange(blocks * parts):
-        # later tokens see more entries: taking blocks alternately from both ends gives each thread as much
-        block, part = unit // parts, unit % parts
-        block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
-        a, b = block * TOKENS_PER_TILE, min(T, (block + 1) * TOKENS_PER_TILE)
-        low, high = tiles * part // parts * TILE, min(len(asked.keys), tiles * (part + 1) // parts * TILE)
-        scan(asked, a, b, low, high, part, found)
-
-
-@njit
-def scan(asked, a, b, low, high, part, found):
-    """The best k of keys low..high for tokens a..b."""
+    part, block, tiles = unit % parts, (T + size - 1) // size - 1 - unit // parts, (len(asked.keys) + TILE - 1) // TILE
+    a, b = block * size, min(T, (block + 1) * size)
+    low, high = tiles * part // parts * TILE, min(len(asked.keys), tiles * (part + 1) // parts * TILE)
     k, t, (Hi, di) = found.ranks.shape[2], b - a, asked.q.shape[1:]
     held = _Held(np.empty((t, 2 * k + TILE), np.int32), np.empty((t, 2 * k + TILE), np.int64), np.zeros(t, np.int64),
                  np.full(t, LOWEST))
     scratch = _Scratch(np.zeros((di, TILE), np.float32), np.empty((Hi, TILE), np.float32), np.empty(TILE, np.float32),
                        np.empty(TILE, np.int32), np.empty(TILE, np.int64), np.zeros((TILE, di), np.float32))
+    most = asked.visible[a]
     for i in range(t):
         found.looks[a + i, part] = 0
-    high = min(high, asked.visible[a:b].max() - asked.first)
+        most = max(most, asked.visible[a + i])
+    high = min(high, most - asked.first)
     if len(asked.codes):
         low = _scan_coded(asked, a, b, low, high, part, found, held, scratch)
     _scan_plain(asked, a, b, low, high, part, found, held, scratch)
@@ -129,7 +122,7 @@ def _scan_coded(asked, a, b, low, high, part, found, held, scratch):    # -> whe
     watch, before = low + 4 * found.ranks.shape[2], -1  # from there on most entries should fail
     for start in range(low, high, TILE):
         if start >= watch:
-            now = found.looks[a:b, part].sum()
+            now = _looks(found, a, b, part)
             if before >= 0 and 2 * (now - before) > WATCHED * t:
                 high = start
                 break
@@ -139,10 +132,18 @@ def _scan_coded(asked, a, b, low, high, part, found, held, scratch):    # -> whe
             if m > 0 and _any_above(asked, coded, i, start, m, held.bar[i], bits):
                 _wait(asked.keys, bits, start, m, coded, i)
                 if coded.waits[i] >= TILE:
-                    _look(asked, a + i, i, TILE, part, found, held, coded, scratch)
+                    _look(asked, a + i, i, np.int64(TILE), part, found, held, coded, scratch)
     for i in range(t):
         _look(asked, a + i, i, coded.waits[i], part, found, held, coded, scratch)
     return high
+
+
+@njit
+def _looks(found, a, b, part):                          # of tokens a..b. Numba takes seconds to compile sum() and max()
+    total = 0
+    for t in range(a, b):
+        total += found.looks[t, part]
+    return total
 
 
 @njit

@@ -27,7 +27,7 @@ def njit(function=None, **options):
     """numba.njit(**options), its machine code kept on disk: a decorator, with or without options."""
     if function is None:
         return functools.partial(njit, **options)
-    compiled = numba.njit(**options)(function)
+    compiled = numba.njit(no_cfunc_wrapper=True, **options)(function)
     if not config.DISABLE_JIT:
         compiled._cache = KernelCache(function)
     return compiled

@@ -4,14 +4,15 @@ Not here: the norm, rotation and rounding that follow (layers/compressor.py).
 """
 
 import numpy as np
-from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
 PARALLEL_FROM = 1 << 16         # numbers: below, waking a second thread costs more than it saves
+ENTRIES_PER_THREAD = 16         # entries a thread takes at a time
 
 
 def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * ratio, C] twice, [ratio, C] -> [n, D]
@@ -29,37 +30,35 @@ def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * r
     if len(before_kv):
         check_shape("previous kv", before_kv, ratio, C)
         check_shape("previous score", before_score, ratio, C)
-    run = _pool if kv.size < PARALLEL_FROM else _pool_all
-    run(as_floats(kv), as_floats(score), as_floats(ape), before_kv, before_score, out, *(() if run is _pool_all else (0, n)))
+    given = as_floats(kv), as_floats(score), as_floats(ape), before_kv, before_score
+    if kv.size < PARALLEL_FROM:
+        _pool(0, n, *given, out)
+    else:
+        share_out(_pool, -(-n // ENTRIES_PER_THREAD), ENTRIES_PER_THREAD, *given, out)
     return out
 
 
-@njit(parallel=True)
-def _pool_all(kv, score, ape, before_kv, before_score, out):
-    """float32 kv, score [n * ratio, C], ape [ratio, C], before_ [ratio or 0, C] -> out [n, D]"""
-    for i in prange(len(out)):
-        _pool(kv, score, ape, before_kv, before_score, out, i, i + 1)
-
-
-@njit(error_model="numpy")
-def _pool(kv, score, ape, before_kv, before_score, out, start, stop):
+@njit(nogil=True, error_model="numpy")
+def _pool(part, size, kv, score, ape, before_kv, before_score, out):
+    """`size` entries. float32 kv, score [n * ratio, C], ape [ratio, C], before_ [ratio or 0, C] -> their rows of out [n, D]"""
     ratio, D = len(ape), out.shape[1]
     own = kv.shape[1] - D                               # where the columns begin that an entry pools of its own block
     highest, total = np.empty(D, np.float32), np.empty(D, np.float32)
-    for i in range(start, stop):
+    zero = np.int64(0)                                  # a bare 0 would be a type of its own to Numba
+    for i in range(part * size, min(len(out), (part + 1) * size)):
         for d in range(D):
             highest[d], total[d], out[i, d] = -np.inf, 0, 0
         # score.max(axis=1), over the first columns of the block before and the last of its own
         if own and i > 0:
-            _raise(score, (i - 1) * ratio, ape, 0, highest)
+            _raise(score, (i - 1) * ratio, ape, zero, highest)
         elif own and len(before_score):
-            _raise(before_score, 0, ape, 0, highest)
+            _raise(before_score, zero, ape, zero, highest)
         _raise(score, i * ratio, ape, own, highest)
         # weight = exp(score - max);  sum(weight * kv), sum(weight)
         if own and i > 0:
-            _add(kv, score, (i - 1) * ratio, ape, 0, highest, total, out[i])
+            _add(kv, score, (i - 1) * ratio, ape, zero, highest, total, out[i])
         elif own and len(before_score):
-            _add(before_kv, before_score, 0, ape, 0, highest, total, out[i])
+            _add(before_kv, before_score, zero, ape, zero, highest, total, out[i])
         _add(kv, score, i * ratio, ape, own, highest, total, out[i])
         for d in range(D):
             out[i, d] /= total[d]

@@ -10,8 +10,9 @@ from numba import get_num_threads
 
 from v4mini.kernels import bounds
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape, clipped
-from v4mini.kernels.candidates import TILE, TOKENS_PER_TILE, Asked, Found, merge, scan, scan_all
+from v4mini.kernels.candidates import TILE, TOKENS_PER_TILE, Asked, Found, merge, scan
 from v4mini.kernels.keys import NO_CODES, Codes, KeyRows, pieces_of
+from v4mini.kernels.schedule import share_out
 from v4mini.ops import index as numpy_index
 
 AT_ONCE = 1 << 16               # keys decoded at a time from a store that is not float32
@@ -83,7 +84,7 @@ def _found(asked, k):                                   # -> Found
     found = Found(np.empty((T, parts, k), np.int32), np.empty((T, parts, k), np.int64), np.empty((T, parts), np.int64),
                   np.empty((T, parts), np.int64), np.zeros(T, np.bool_))
     if few:
-        scan(asked, 0, T, 0, n, 0, found)
+        scan(0, T, asked, found)
     else:
-        scan_all(asked, found)
+        share_out(scan, blocks * parts, TOKENS_PER_TILE, asked, found)
     return found

@@ -11,7 +11,8 @@ from v4mini.kernels import packed
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.blas import product
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products, transpose
+from v4mini.kernels.schedule import share_out
+from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
 MAX_SINKHORN_TOKENS = 64        # tokens at most, whose Sinkhorn steps run side by side in vector registers
@@ -31,7 +32,11 @@ def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
     if streams.size < PARALLEL_FROM:
         _pre(streams, _logits(flat, fn), *given, *settings, u, post, comb)
     else:
-        _pre_all(streams, flat, as_floats(fn), *given, *settings, u, post, comb)
+        n = len(fn)
+        fn_t = np.zeros((M * D, -(-n // SIMD_WIDTH) * SIMD_WIDTH), np.float32)
+        fn_t[:, :n] = fn.T
+        step = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // (M * D) // SIMD_WIDTH * SIMD_WIDTH))
+        share_out(_pre_block, -(-T // step), step, streams, flat, fn_t, *given, *settings, u, post, comb)
     return u, post, comb
 
 
@@ -68,17 +73,12 @@ def _logits(flat, fn):                                  # [T, M D], [n, M D] -> 
     return logits
 
 
-@njit(parallel=True)
-def _pre_all(streams, flat, fn, base, scale, iters, eps, norm_eps, u, post, comb):
-    T, n = len(streams), len(fn)
-    fn_t = np.zeros((fn.shape[1], (n + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
-    transpose(fn, fn_t)
-    step = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // fn.shape[1] // SIMD_WIDTH * SIMD_WIDTH))
-    for block in prange((T + step - 1) // step):
-        a, b = block * step, min(T, (block + 1) * step)
-        logits = np.empty((b - a, fn_t.shape[1]), np.float32)
-        set_products(flat[a:b], fn_t, logits)
-        _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
+@njit(nogil=True)
+def _pre_block(block, step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb):
+    a, b = block * step, min(len(streams), (block + 1) * step)
+    logits = np.empty((b - a, fn_t.shape[1]), np.float32)
+    set_products(flat[a:b], fn_t, logits)
+    _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
 
 
 @njit

@@ -6,35 +6,31 @@ are computed. Not here: Muon itself (training/muon.py), float64, which runs ther
 """
 
 import numpy as np
-from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import copy, set_products, transpose
 
+PARTS = 16                      # of a stack, at most: more allocate scratch memory more often
 ROWS_PER_BLOCK = 16             # rows of a symmetric matrix computed at a time
 
 
 def newton_schulz(matrices, rounds):                    # float32 [n, rows, columns], (a, b, c) of each round -> the same shape
     """Twin of training.muon.newton_schulz. Threads share out matrices."""
     out = np.empty(matrices.shape, np.float32)
-    _each(as_floats(matrices), as_floats(np.array(rounds)), get_num_threads(), out)
+    parts = min(len(matrices), PARTS)
+    share_out(_some, parts, parts, as_floats(matrices), as_floats(np.array(rounds)), out)
     return out
 
 
-@njit(parallel=True)
-def _each(matrices, rounds, threads, out):
-    for part in prange(threads):
-        _some(part, threads, matrices, rounds, out)
-
-
-@njit
-def _some(part, threads, matrices, rounds, out):        # one thread's share, in one piece of scratch memory
+@njit(nogil=True)
+def _some(part, parts, matrices, rounds, out):          # every parts-th matrix, in one piece of scratch memory
     n, rows, columns = matrices.shape
     m, width, half = min(rows, columns), max(rows, columns), (len(rounds) + 1) // 2
     x, spare, transposed = np.empty((m, width), np.float32), np.empty((m, width), np.float32), np.empty((width, m), np.float32)
     small = np.empty((5, m, m), np.float32)
-    for i in range(part, n, threads):
+    for i in range(part, n, parts):
         if rows > columns:                              # the smaller square is cheaper
             transpose(matrices[i], x)
         else:
@@ -53,7 +49,7 @@ def _some(part, threads, matrices, rounds, out):        # one thread's share, in
 def _some_rounds(x, transposed, rounds, small, out):    # -> out = all of p = a + b s + c s s, times x, with s = x x^T
     """All these are polynomials of one s: they are symmetric, and may be multiplied in any order."""
     m = len(x)
-    square, p, both, product, spare = small
+    square, p, both, product, spare = small[0], small[1], small[2], small[3], small[4]
     transpose(x, transposed)
     _symmetric_product(x, transposed, square)
     for n in range(len(rounds)):

@@ -6,10 +6,11 @@ Not here: the derivation (training/backward/attention.py).
 import math
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, copy, exp, highest_of, set_products, sum_of, transpose
 from v4mini.shapes import Refused
 
@@ -22,7 +23,8 @@ def attend_keeping(q, rows, sink, first, scale, entries=None, picks=None, visibl
     given, (T, H, hd) = _given(q, rows, sink, first, entries, picks, visible), q.shape
     out, log_total = np.empty((T, H, hd), np.float32), np.empty((T, H), np.float32)
     on_entries = np.zeros((T, len(entries) if with_weights else 0), np.float32)
-    _attend(*given, np.float32(scale).item(), get_num_threads(), out, log_total, on_entries)
+    threads = get_num_threads()                         # later tokens see more, so blocks are dealt
+    share_out(_some_blocks, threads, threads, *given, np.float32(scale), out, log_total, on_entries)
     return out, log_total, on_entries if with_weights else None
 
 
@@ -35,7 +37,12 @@ def attend(g, q, rows, sink, first, scale, entries, picks, visible, out, log_tot
     g, out, log_total = as_floats(g), as_floats(out), as_floats(log_total)
     shared = np.einsum("thd,thd->th", g, out)
     g_q, g_rows, g_entries = np.empty(q.shape, np.float32), np.zeros(rows.shape, np.float32), np.zeros_like(given[4])
-    _attend_back(g, *given, np.float32(scale).item(), get_num_threads(), log_total, shared, g_q, g_rows, g_entries)
+    threads, most = get_num_threads(), _widest(given[3]) + len(given[4]) + SIMD_WIDTH
+    asked = np.empty((TOGETHER, most, q.shape[2]), np.float32)
+    counts = np.zeros((TOGETHER, 2), np.int64)          # rows and entries that a block asked something of
+    for low in range(0, len(q), TOGETHER * NEIGHBOURS):
+        share_out(_some_blocks_back, threads, threads, low, g, *given, np.float32(scale), log_total, shared, g_q, asked, counts)
+        _add_up(low, asked, counts, g_rows, g_entries)
     return g_q, g_rows, -(np.exp(sink - log_total) * shared).sum(axis=0), None if entries is None else g_entries
 
 
@@ -57,13 +64,7 @@ def _given(q, rows, sink, first, entries, picks, visible):      # -> the same as
     return as_floats(q), as_floats(rows), as_floats(sink), as_plain(first, np.int64), entries, picks, visible
 
 
-@njit(parallel=True)
-def _attend(q, rows, sink, first, entries, picks, visible, scale, threads, out, log_total, on_entries):
-    for part in prange(threads):                        # later tokens see more, so blocks are dealt
-        _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, np.float32(scale), out, log_total, on_entries)
-
-
-@njit
+@njit(nogil=True)
 def _some_blocks(part, threads, q, rows, sink, first, entries, picks, visible, scale, out, log_total, on_entries):
     T, H, hd = q.shape
     keys, keys_t, seen, weights, _, _ = _scratch(_widest(first) + len(entries), H, hd)
@@ -152,29 +153,13 @@ def _softmax(row, seen, scale, sink):                   # in place -> the logari
     return np.float32(math.log(total)) + top
 
 
-@njit(parallel=True)
-def _attend_back(g, q, rows, sink, first, entries, picks, visible, scale, threads, log_total, shared, g_q, g_rows, g_entries):
-    T, step = len(q), TOGETHER * NEIGHBOURS
-    asked = np.empty((TOGETHER, _widest(first) + len(entries) + SIMD_WIDTH, q.shape[2]), np.float32)
-    counts = np.zeros((TOGETHER, 2), np.int64)          # rows and entries that a block asked something of
-    for low in range(0, T, step):
-        high = min(T, low + step)
-        for part in prange(threads):
-            _some_blocks_back(low + part * NEIGHBOURS, high, threads, g, q, rows, first, entries, picks, visible,
-                              np.float32(scale), log_total, shared, g_q, asked, counts)
-        for start in range(low, high, NEIGHBOURS):
-            block, stop = (start - low) // NEIGHBOURS, min(T, start + NEIGHBOURS)
-            near, n = counts[block]
-            _add(asked[block, :near], g_rows[stop - near: stop])
-            _add(asked[block, near: near + n], g_entries[:n])
-
-
-@njit
-def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, visible, scale, log_total, shared, g_q, asked,
+@njit(nogil=True)
+def _some_blocks_back(part, threads, low, g, q, rows, sink, first, entries, picks, visible, scale, log_total, shared, g_q, asked,
                       counts):
     (T, H, hd), N = q.shape, len(entries)
+    high = min(T, low + TOGETHER * NEIGHBOURS)
     keys, keys_t, seen, p, g_logits, across = _scratch(_widest(first) + N, H, hd)
-    for start in range(low, high, threads * NEIGHBOURS):
+    for start in range(low + part * NEIGHBOURS, high, threads * NEIGHBOURS):
         some, block = slice(start, min(T, start + NEIGHBOURS)), start // NEIGHBOURS % TOGETHER
         R = (some.stop - start) * H
         near, S = _keys_of(rows, first, entries, picks, visible, start, some.stop, keys, keys_t, seen)
@@ -182,6 +167,16 @@ def _some_blocks_back(low, high, threads, g, q, rows, first, entries, picks, vis
         _block_back(g[some].reshape(R, hd), q[some].reshape(R, hd), H, keys[:S], keys_t[: hd * S].reshape(hd, S), seen, scale,
                     log_total[some].reshape(R), shared[some].reshape(R), p[: R * S].reshape(R, S),
                     g_logits[: R * S].reshape(R, S), across[: R * S].reshape(S, R), g_q[some].reshape(R, hd), asked[block, :S])
+
+
+@njit
+def _add_up(low, asked, counts, g_rows, g_entries):     # what the blocks from token `low` on asked, in their order
+    T = len(g_rows)
+    for start in range(low, min(T, low + TOGETHER * NEIGHBOURS), NEIGHBOURS):
+        block, stop = (start - low) // NEIGHBOURS, min(T, start + NEIGHBOURS)
+        near, n = counts[block]
+        _add(asked[block, :near], g_rows[stop - near: stop])
+        _add(asked[block, near: near + n], g_entries[:n])
 
 
 @njit

@@ -4,11 +4,13 @@ Not here: the derivation (training/backward/compress.py).
 """
 
 import numpy as np
-from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import exp
+
+ENTRIES_PER_THREAD = 16         # entries a thread takes at a time
 
 
 def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] twice -> g_kv, g_score [n ratio, C]
@@ -18,13 +20,13 @@ def compress(g, kv, score, ratio, overlap=False):       # [n, D], [n ratio, C] t
     for name, array in (("kv", kv), ("score", score)):
         check_shape(name, array, n * ratio, C)
     g_kv, g_score = np.zeros((2, n * ratio, C), np.float32)
-    _entries(as_floats(g), as_floats(kv), as_floats(score), ratio, g_kv, g_score)
+    share_out(_entries, -(-n // ENTRIES_PER_THREAD), as_floats(g), as_floats(kv), as_floats(score), ratio, g_kv, g_score)
     return g_kv, g_score
 
 
-@njit(parallel=True)
-def _entries(g, kv, score, ratio, g_kv, g_score):       # float32 [n, D], [n ratio, C] four times
-    for i in prange(len(g)):
+@njit(nogil=True)
+def _entries(block, g, kv, score, ratio, g_kv, g_score):        # float32 [n, D], [n ratio, C] four times
+    for i in range(block * ENTRIES_PER_THREAD, min(len(g), (block + 1) * ENTRIES_PER_THREAD)):
         _entry(g, kv, score, ratio, g_kv, g_score, i)
 
 

@@ -4,15 +4,17 @@ Not here: the derivation, which tokens are whose (both training/backward/experts
 """
 
 import numpy as np
-from numba import get_num_threads, prange
 
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.experts import swiglu
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import add_products, exp, set_products, transpose
 
+ROWS_PER_THREAD = 64            # rows of a sum that a thread takes at a time
 TOKENS_PER_BLOCK = 64           # tokens of a block
 STRIP = 32                      # rows of a gradient that one thread makes at a time
+PARTS = 16                      # of all blocks or strips, dealt to as many parts; a thread takes one after the other
 
 
 def experts_keeping(x, groups, weight, pool, limit, rounded):       # -> y [T, D], (gate, up, h)
@@ -20,10 +22,10 @@ def experts_keeping(x, groups, weight, pool, limit, rounded):       # -> y [T, D
     n, (D, inter) = len(groups.tokens), _sizes(x, groups, weight, pool)
     w1, w2, w3 = map(_transposed, pool)
     gate, up, z = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty((n, D), np.float32)
-    blocks, threads = _blocks(groups.starts), get_num_threads()
-    _up(as_floats(x), as_plain(groups.tokens, np.int64), blocks, w1, w3, threads, gate, up)
+    blocks = _blocks(groups.starts)
+    share_out(_up, PARTS, as_floats(x), as_plain(groups.tokens, np.int64), blocks, w1, w3, gate, up)
     h = rounded(swiglu(gate, up, limit, weight))
-    _down(as_floats(h), blocks, w2, threads, z)
+    share_out(_down, PARTS, as_floats(h), blocks, w2, z)
     return _sum(z, groups.place), (gate, up, h)
 
 
@@ -34,9 +36,9 @@ def experts(g, x, groups, weight, pool, limit, kept):   # -> g_x [T, D], g_weigh
     (gate, up, h), (w1, w2, w3) = map(as_floats, kept), (np.stack(part).astype(np.float32, copy=False) for part in pool)
     rows, g_rows, g_x = (np.empty((n, D), np.float32) for _ in range(3))
     g_gate, g_up, g_weight = np.empty((n, inter), np.float32), np.empty((n, inter), np.float32), np.empty(n, np.float32)
-    tokens, blocks, limit = as_plain(groups.tokens, np.int64), _blocks(groups.starts), float(limit) if limit > 0 else np.inf
-    _back(as_floats(g), as_floats(x), tokens, blocks, w1, w2, w3, gate, up, as_floats(weight), limit, get_num_threads(), rows,
-          g_rows, g_gate, g_up, g_weight, g_x)
+    tokens, blocks, most = as_plain(groups.tokens, np.int64), _blocks(groups.starts), np.float32(limit if limit > 0 else np.inf)
+    share_out(_back, PARTS, as_floats(g), as_floats(x), tokens, blocks, w1, w2, w3, gate, up, as_floats(weight), most, rows,
+              g_rows, g_gate, g_up, g_weight, g_x)
     parts = tuple(_gradients(groups.starts, *pair) for pair in ((g_gate, rows), (g_rows, h), (g_up, rows)))
     return _sum(g_x, groups.place), g_weight, parts
 
@@ -68,13 +70,13 @@ def _sum(z, place):                                     # [n, D], [T, K] -> [T, 
     if place.shape[1] == 1:
         return z if len(z) and (place[:, 0] == np.arange(len(z))).all() else z[place[:, 0]]
     y = np.empty((len(place), z.shape[1]), np.float32)
-    _collect(z, as_plain(place, np.int64), y)
+    share_out(_collect, -(-len(place) // ROWS_PER_THREAD), z, as_plain(place, np.int64), y)
     return y
 
 
 def _gradients(starts, g, x):                           # [E + 1], [n, a], [n, b] -> [E, a, b]; 0 for an expert that nobody chose
     out = np.empty((len(starts) - 1, g.shape[1], x.shape[1]), np.float32)
-    _products(as_plain(starts, np.int64), g, x, get_num_threads(), out)
+    share_out(_products, PARTS, as_plain(starts, np.int64), g, x, out)
     return out
 
 
@@ -83,9 +85,9 @@ def _transpose(matrix, out):
     transpose(matrix, out)
 
 
-@njit(parallel=True)
-def _collect(z, place, y):
-    for t in prange(len(place)):
+@njit(nogil=True)
+def _collect(block, z, place, y):
+    for t in range(block * ROWS_PER_THREAD, min(len(place), (block + 1) * ROWS_PER_THREAD)):
         for d in range(z.shape[1]):
             y[t, d] = z[place[t, 0], d]
         for k in range(1, place.shape[1]):
@@ -93,16 +95,10 @@ def _collect(z, place, y):
                 y[t, d] += z[place[t, k], d]
 
 
-@njit(parallel=True)
-def _up(x, tokens, blocks, w1, w3, threads, gate, up):
-    for part in prange(threads):
-        _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up)
-
-
-@njit
-def _some_up(part, threads, x, tokens, blocks, w1, w3, gate, up):       # w [E, D, inter]
+@njit(nogil=True)
+def _up(part, x, tokens, blocks, w1, w3, gate, up):     # w [E, D, inter]
     rows = np.empty((TOKENS_PER_BLOCK, x.shape[1]), np.float32)
-    for block in range(part, len(blocks), threads):
+    for block in range(part, len(blocks), PARTS):
         e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows)
         set_products(rows[: b - a], w1[e], gate[a:b])
@@ -116,31 +112,17 @@ def _gather(x, tokens, rows):                           # x[tokens] -> rows
             rows[i, d] = x[tokens[i], d]
 
 
-@njit(parallel=True)
-def _down(h, blocks, w2, threads, z):
-    for part in prange(threads):
-        _some_down(part, threads, h, blocks, w2, z)
-
-
-@njit
-def _some_down(part, threads, h, blocks, w2, z):        # w [E, inter, D]
-    for block in range(part, len(blocks), threads):
+@njit(nogil=True)
+def _down(part, h, blocks, w2, z):                      # w [E, inter, D]
+    for block in range(part, len(blocks), PARTS):
         e, a, b = blocks[block]
         set_products(h[a:b], w2[e], z[a:b])
 
 
-@njit(parallel=True)
-def _back(g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, threads, rows, g_rows, g_gate, g_up, g_weight, g_x):
-    for part in prange(threads):
-        _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, np.float32(limit), rows, g_rows, g_gate,
-                   g_up, g_weight, g_x)
-
-
-@njit
-def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight,
-               g_x):
+@njit(nogil=True)
+def _back(part, g, x, tokens, blocks, w1, w2, w3, gate, up, weight, limit, rows, g_rows, g_gate, g_up, g_weight, g_x):
     g_hidden = np.empty((TOKENS_PER_BLOCK, gate.shape[1]), np.float32)
-    for block in range(part, len(blocks), threads):
+    for block in range(part, len(blocks), PARTS):
         e, a, b = blocks[block]
         _gather(x, tokens[a:b], rows[a:b])
         _gather(g, tokens[a:b], g_rows[a:b])
@@ -152,17 +134,11 @@ def _some_back(part, threads, g, x, tokens, blocks, w1, w2, w3, gate, up, weight
         add_products(g_up[a:b], w3[e], g_x[a:b])
 
 
-@njit(parallel=True)
-def _products(starts, g, x, threads, out):
-    for part in prange(threads):
-        _some_products(part, threads, starts, g, x, out)
-
-
-@njit
-def _some_products(part, threads, starts, g, x, out):   # g.T @ x of each expert's rows
+@njit(nogil=True)
+def _products(part, starts, g, x, out):                 # g.T @ x of each expert's rows
     E, height, _ = out.shape
     across, strips = np.empty((STRIP, TOKENS_PER_BLOCK), np.float32), (height + STRIP - 1) // STRIP
-    for unit in range(part, E * strips, threads):
+    for unit in range(part, E * strips, PARTS):
         e, low = unit // strips, unit % strips * STRIP
         high = min(height, low + STRIP)
         for r in range(low, high):

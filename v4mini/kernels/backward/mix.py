@@ -4,14 +4,15 @@ Not here: the derivations (training/backward/mix.py).
 """
 
 import numpy as np
-from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 from v4mini.kernels.vector import SIMD_WIDTH, add_products, exp, set_products, transpose
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
 MAX_SINKHORN_TOKENS = 64        # tokens at most, whose Sinkhorn steps run side by side in vector registers
+ROWS_PER_THREAD = 64            # tokens a thread takes at a time
 PARTS = 8                       # sums over tokens are made of so many, whatever the threads
 
 
@@ -21,7 +22,7 @@ def hc_post(g, y, streams, post, comb):                 # -> g_y [T, D], g_strea
     for name, array, shape in (("g", g, (T, M, D)), ("y", y, (T, D)), ("post", post, (T, M)), ("comb", comb, (T, M, M))):
         check_shape(name, array, *shape)
     found = tuple(np.empty(shape, np.float32) for shape in ((T, D), (T, M, D), (T, M), (T, M, M)))
-    _post_all(as_floats(g), as_floats(y), as_floats(streams), as_floats(post), as_floats(comb), *found)
+    share_out(_post, -(-T // ROWS_PER_THREAD), *map(as_floats, (g, y, streams, post, comb)), *found)
     return found
 
 
@@ -50,20 +51,22 @@ def _back(given, streams, hc, parts, iters, eps, norm_eps):         # parts: how
     check_shape("hc base", base, n, hint="Is it from another config?")
     check_shape("hc scale", scale, len(parts), hint="Is it from another config?")
     g_streams, g_fn, sums = np.empty((T, M, D), np.float32), np.zeros((PARTS, *fn.shape), np.float32), np.zeros((PARTS, 2, n))
-    _all_parts(*given, as_floats(streams), fn, base, np.repeat(scale, parts), iters, np.float32(eps).item(),
-               np.float32(norm_eps).item(), g_streams, g_fn, sums)
+    fn_t = np.zeros((fn.shape[1], -(-n // SIMD_WIDTH) * SIMD_WIDTH), np.float32)
+    fn_t[:, :n] = fn.T
+    share_out(_part, PARTS, *given, as_floats(streams), fn, fn_t, base, np.repeat(scale, parts), iters, np.float32(eps),
+              np.float32(norm_eps), g_streams, g_fn, sums)
     g_base, g_scales = np.float32(sums.sum(axis=0))
     return g_streams, (g_fn.sum(axis=0), g_base, np.add.reduceat(g_scales, np.cumsum((0, *parts[:-1]))))
 
 
-@njit(parallel=True)
-def _post_all(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
-    for t in prange(len(g)):
-        _post(g[t], y[t], streams[t], post[t], comb[t], g_y[t], g_streams[t], g_post[t], g_comb[t])
+@njit(nogil=True)
+def _post(block, g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
+    for t in range(block * ROWS_PER_THREAD, min(len(g), (block + 1) * ROWS_PER_THREAD)):
+        _token_post(g[t], y[t], streams[t], post[t], comb[t], g_y[t], g_streams[t], g_post[t], g_comb[t])
 
 
 @njit(error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
-def _post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
+def _token_post(g, y, streams, post, comb, g_y, g_streams, g_post, g_comb):
     M, D = g.shape
     for j in range(M):
         # g_stream j = sum_k comb_jk g_k;  g_comb_jk = stream_j . g_k
@@ -93,23 +96,15 @@ def _dot(a, b):
     return total
 
 
-@njit(parallel=True)
-def _all_parts(g_u, g_post, g_comb, streams, fn, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
-    fn_t = np.zeros((fn.shape[1], (len(fn) + SIMD_WIDTH - 1) // SIMD_WIDTH * SIMD_WIDTH), np.float32)
-    transpose(fn, fn_t)
-    for part in prange(PARTS):
-        _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, np.float32(eps), np.float32(norm_eps),
-              g_streams, g_fn[part], sums[part])
-
-
-@njit
+@njit(nogil=True)
 def _part(part, g_u, g_post, g_comb, streams, fn, fn_t, base, scales, iters, eps, norm_eps, g_streams, g_fn, sums):
-    """Every PARTS-th block of tokens: its rows of g_streams [T, M, D]; g_fn [n, M D] and sums [2, n] of base and scales grow."""
+    """Every PARTS-th block of tokens: its rows of g_streams [T, M, D]; g_fn [n, M D], sums [2, n] of base and scales grow."""
     (T, M, _), (n, width) = streams.shape, fn.shape
     step, columns = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // width // SIMD_WIDTH * SIMD_WIDTH)), fn_t.shape[1]
     mix, g_a, across = np.empty((step, columns), np.float32), np.empty((step, n), np.float32), np.empty((n, step), np.float32)
     g_logits, read, pull = np.empty((step, n), np.float32), np.empty((step, M), np.float32), np.empty(step, np.float32)
     room = np.empty(2 * iters * step * n, np.float32)   # for every state of Sinkhorn's
+    g_fn, sums = g_fn[part], sums[part]
     for a in range(part * step, T, PARTS * step):
         b = min(T, a + step)
         t = b - a
@@ -196,7 +191,7 @@ def _sinkhorn(g, comb, iters, eps, room):               # g, comb [M, M, T] in p
     for i in range(M):
         for t in range(T):
             shares[0, i, t] = 1
-    _divide_back(g, kept[0], 0, shares[0])
+    _divide_back(g, kept[0], np.int64(0), shares[0])
     for i in range(M):
         for j in range(M):
             for t in range(T):

@@ -1,10 +1,10 @@
 """Twins of training/backward/norm.py, row by row. Not here: LayerNorm; V4 has none."""
 
 import numpy as np
-from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.compiled import njit
+from v4mini.kernels.schedule import share_out
 
 ROWS_PER_THREAD = 64            # rows a thread takes at a time, and that add to one sum of the weight's gradient
 
@@ -25,20 +25,14 @@ def _back(g, x, weight, eps):                           # weight [0]: none
     D = x.shape[-1]
     rows, g_rows, g_x = as_floats(x).reshape(-1, D), as_floats(g).reshape(-1, D), np.empty(x.shape, np.float32)
     g_weight = np.zeros((-(-len(rows) // ROWS_PER_THREAD), len(weight)), np.float32)
-    _all_rows(g_rows, rows, weight, eps, g_x.reshape(-1, D), g_weight)
+    share_out(_rows, len(g_weight), g_rows, rows, weight, eps, g_x.reshape(-1, D), g_weight)
     return g_x, g_weight.sum(axis=0)
 
 
-@njit(parallel=True)
-def _all_rows(g, x, weight, eps, g_x, g_weight):        # float32 [R, D] twice, [D] or [0] -> g_x [R, D], g_weight [blocks, D]
-    for block in prange(len(g_weight)):
-        _rows(g, x, weight, eps, g_x, g_weight[block], block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD))
-
-
-@njit(error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
-def _rows(g, x, weight, eps, g_x, g_weight, start, stop):
-    D = x.shape[1]
-    for t in range(start, stop):
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})    # the order of a sum may change, NaN may not
+def _rows(block, g, x, weight, eps, g_x, g_weight):     # float32 [R, D] twice, [D] or [0] -> g_x [R, D], g_weight [blocks, D]
+    D, g_weight = x.shape[1], g_weight[block]
+    for t in range(block * ROWS_PER_THREAD, min(len(x), (block + 1) * ROWS_PER_THREAD)):
         # r = 1 / sqrt(mean(x * x) + eps);  common = mean(g * weight * x)
         squares, common = np.float32(0), np.float32(0)
         if len(weight):
