@@ -26,6 +26,12 @@ def test_a_ratio_is_a_step_that_lasts_until_the_next(ax):
     assert any(set(line.get_ydata()) == {10} for line in ax.lines)
 
 
+def test_a_number_near_the_claim_is_written_beside_its_line(ax):
+    cost.draw_ratios(ax, ["2026-04-24"], {"input": [9.4], "output": [5.0]}, 10, "2026-11-23")
+    near, far = [text.get_position()[1] for text in ax.texts]
+    assert near < 9 and far == 5.0
+
+
 def test_days_close_to_each_other_share_a_label(ax):
     cost.draw_ratios(ax, ["2026-04-24", "2026-04-26", "2026-08-16"], {"input": [2.9, 11.5, 5.9]}, 10, "2026-11-23")
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2026-04-24\n2026-04-26", "2026-08-16"]

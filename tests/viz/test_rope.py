@@ -52,6 +52,7 @@ def test_products_are_shown_as_they_are(ax, rng):
     pictures.draw_products(ax, products)
     np.testing.assert_array_equal(ax.images[0].get_array(), products)
     assert "tokens" in ax.get_xlabel() and "tokens" in ax.get_ylabel()
+    assert -ax.images[0].norm.vmin == ax.images[0].norm.vmax                            # 0 is the middle colour
 
 
 def test_lines_differ_in_more_than_colour(ax):

@@ -8,6 +8,7 @@ import numpy as np
 from v4mini.viz.style import COLORS, DASHES, INK, MARKS, QUIET, RED
 
 HATCHES = ("", "///", "...")
+NEAR = 0.12                     # of a natural logarithm: a number so near to a line is written beside it, not on it
 
 
 def draw_bills(ax, bills, unit="USD"):                  # {name: {part: amount}}, cheapest first
@@ -32,8 +33,9 @@ def draw_ratios(ax, days, series, claim, until):        # [n] dates as text, {na
     for (name, values), mark, dash, color in zip(series.items(), MARKS, DASHES, COLORS):
         ax.step(dates, [*values, values[-1]], where="post", color=color, ls=dash, marker="", label=name)
         ax.plot(dates[:-1], values, color=color, marker=mark, ls="")
-        ax.text(dates[-1] + np.timedelta64(3, "D"), values[-1], f"{values[-1]:.1f}", va="center", fontsize=9,
-                bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 1})
+        is_near = abs(np.log(values[-1] / claim)) < NEAR        # the claim's own line would run through it
+        ax.text(dates[-1] + np.timedelta64(3, "D"), values[-1] * (np.exp(-NEAR) if is_near else 1), f"{values[-1]:.1f}",
+                va="center", fontsize=9)
     ax.axhline(claim, color=QUIET, ls=":", marker="", label=f"{claim:g} times, as was said")
     ax.set(yscale="log", ylabel="times as much")
     ax.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
@@ -44,7 +46,7 @@ def draw_ratios(ax, days, series, claim, until):        # [n] dates as text, {na
 
 
 def _days(dates):                                       # -> {date: label}: days too close to each other share one
-    labels, near = {}, (dates[-1] - dates[0]) / 12
+    labels, near = {}, (dates[-1] - dates[0]) / 6
     for day in dates[:-1]:
         if labels and day - (last := max(labels)) < near:
             labels[last] += f"\n{day}"

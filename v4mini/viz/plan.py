@@ -48,13 +48,24 @@ def draw_terms(ax, batches, compute, reading):          # [n] texts, [n] ms, [n]
     ax.plot(batches, reading, label="reading memory", marker=MARKS[0])
     ax.plot(batches, compute, label="computing", marker=MARKS[1])
     ax.plot(batches, np.maximum(compute, reading), color=INK, lw=6, alpha=0.15, marker="", ls="-", label="the step, at least")
-    crossing = np.flatnonzero(np.asarray(compute) >= reading)
-    if len(crossing):
-        ax.axvline(batches[crossing[0]], color=QUIET, ls=":", marker="")
+    meet = crossing(batches, compute, reading)
+    if meet:
+        ax.axvline(meet, color=QUIET, ls=":", marker="", label=f"both alike, at about {float(f'{meet:.2g}'):,.0f} texts")
     ax.set(xscale="log", yscale="log", xlabel="texts that get a new token together", ylabel="time of a step (ms)")
     ax.set_xticks(batches[::2], [f"{count:,}" for count in batches[::2]])
     ax.minorticks_off()
     ax.legend()
+
+
+def crossing(batches, compute, reading):                # [n], [n], [n] -> float, or None where computing stays below
+    """Where the two lines meet as they are drawn: straight between two batches on axes of powers."""
+    above = np.log(np.asarray(compute, float) / reading)
+    later = np.flatnonzero((above[1:] >= 0) & (above[:-1] < 0))
+    if not len(later):
+        return None
+    n = later[0]
+    share = above[n] / (above[n] - above[n + 1])
+    return float(np.exp((1 - share) * np.log(batches[n]) + share * np.log(batches[n + 1])))
 
 
 def draw_roofline(ax, machines, work):                  # {name: (FLOP/s, bytes/s)}, {name: ([FLOP/byte], [FLOP/s])}

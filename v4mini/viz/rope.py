@@ -5,7 +5,7 @@ Not here: turning anything (ops/rope.py).
 
 import numpy as np
 
-from v4mini.viz.style import BLUE, INK, MARKS, ORANGE, PAPER, QUIET, RED, SKY
+from v4mini.viz.style import BLUE, INK, MARKS, ORANGE, QUIET, RED, SIGNED, SKY
 
 STEP_TO_LABEL = 0.25            # radians between two hands below which only the first and the last are numbered
 
@@ -37,9 +37,9 @@ def _tips(angles, labels):                              # -> [(angle, text)]: ne
 def draw_rows(ax, rows, untouched):                     # [positions, hd], how many numbers stand still
     """A row at every position: a column of the picture is one number of it; pairs are fenced off."""
     top = np.abs(rows).max()
-    image = ax.imshow(rows, aspect="auto", vmin=-top, vmax=top, interpolation="nearest")
+    image = ax.imshow(rows, cmap=SIGNED, aspect="auto", vmin=-top, vmax=top, interpolation="nearest")
     for edge in range(untouched, rows.shape[1], 2):
-        ax.axvline(edge - 0.5, color=PAPER, lw=3 if edge == untouched else 1.2)
+        ax.axvline(edge - 0.5, color=INK, lw=3 if edge == untouched else 0.8)
     ax.grid(False)
     ax.set(xlabel="number in the row", ylabel="position (tokens)", xticks=range(rows.shape[1]))
     ax.figure.colorbar(image, ax=ax, label="value", shrink=0.9)
@@ -47,7 +47,8 @@ def draw_rows(ax, rows, untouched):                     # [positions, hd], how m
 
 def draw_products(ax, products):                        # [readers, rows]
     """The product of every query with every key, as a square: one colour along a diagonal is one distance."""
-    image = ax.imshow(products, interpolation="nearest")
+    top = np.abs(products).max()
+    image = ax.imshow(products, cmap=SIGNED, vmin=-top, vmax=top, interpolation="nearest")
     ax.grid(False)
     ax.set(xlabel="position of the key (tokens)", ylabel="position of the query (tokens)")
     ax.figure.colorbar(image, ax=ax, label="product", shrink=0.9)

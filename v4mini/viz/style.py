@@ -14,6 +14,7 @@ from v4mini.writing import write_whole
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 INK, QUIET, PAPER = "#1A1A1A", "#6B6B6B", "#FFFFFF"
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
+SIGNED = "RdBu_r"               # numbers of either sign: 0 is white, blue below, red above; the colour-blind see it too
 MARKS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 2)))
 
