@@ -7,7 +7,7 @@ from v4mini.inference.generate import generate
 from v4mini.inference.load import load
 from v4mini.inspection import describe_layers
 from v4mini.planning.counts import total
-from v4mini.planning.memory import cache_bytes
+from v4mini.planning.memory import cache_bytes, plain_cache_bytes
 from v4mini.shapes import Refused
 from v4mini.text.tokenizer import StreamDecoder, Tokenizer
 from v4mini.trace import Trace
@@ -93,12 +93,11 @@ def _experts(config, tokenizer, ids, trace, shown=12):
 
 
 def _memory():
-    plain = 2 * 8 * 128 * 2                             # GQA-8 with heads of 128 in BF16: bytes per token and layer
     rows = []
     for name, config in (("V4-Flash", Config.flash()), ("V4-Pro", Config.pro())):
         n = 1 << 20
         ours = (cache_bytes(config, 2 * n, "released") - cache_bytes(config, n, "released")) / n
-        theirs = plain * config.n_layers
+        theirs = plain_cache_bytes(1, config.n_layers)
         rows.append([name, round(ours), theirs, f"{ours / theirs:.1%}", human_bytes(ours * n), human_bytes(theirs * n)])
     head = ["model", "bytes per token", "plain transformer's", "share", "1,048,576 tokens", "plain transformer's"]
     return ("What a token of context costs in memory, against a plain transformer with as many layers\n"

@@ -13,6 +13,7 @@ from v4mini.planning.cost import Workload, price_history
 from v4mini.planning.growth import growths
 from v4mini.planning.headlines import GB, GIB, MILLION, cache_total, fp8_equivalent
 from v4mini.planning.machines import find_machine
+from v4mini.planning.memory import plain_cache_bytes
 from v4mini.planning.models import planned_model
 from v4mini.planning.plan import longest, needed
 from v4mini.planning.prices import days_of, rate
@@ -91,7 +92,7 @@ def of_gqa(row, tools):
     """A cache beside grouped-query attention of 8 heads x 128 numbers in BF16, same number of layers."""
     ask = row["with"]
     model = planned_model(ask["model"])
-    gqa = model.config.n_layers * MILLION * 2 * 8 * 128 * 2
+    gqa = plain_cache_bytes(MILLION, model.config.n_layers)
     percent = 100 * cache_total(model, "released") / gqa
     says = f"{cache_total(model, 'released') / GIB:.2f} GiB of {gqa / GIB:.0f} GiB: {percent:.2f}%."
     return Finding("supported" if _near(percent, ask["percent"], 0) else "refuted", says, {"percent": percent})

@@ -8,7 +8,7 @@ of bytes per model that r/LocalLLaMA passed on from 26 April 2026. Not here: whe
 
 from dataclasses import dataclass
 
-from v4mini.planning.memory import entry_bytes, index_key_bytes
+from v4mini.planning.memory import entry_bytes, index_key_bytes, plain_cache_bytes
 from v4mini.planning.models import V32Model, planned_model
 from v4mini.planning.storage import kinds
 
@@ -101,7 +101,7 @@ def _other_ratios(flash, pro, v32):
                    f"FP8 index, no rings, {below / GIB:.3f} GiB: V3 with V4, not V3.2")
     for model in (pro, flash):
         layers = model.config.n_layers
-        gqa = layers * MILLION * 2 * 8 * 128 * 2
+        gqa = plain_cache_bytes(MILLION, layers)
         yield Headline("2%", f"cache at 2^20 tokens, {model.name} of GQA-8", "V4 report, 2.3.4",
                        100 * cache_total(model, "released") / gqa, "%", 0,
                        f"GQA: {layers} layers x 2 x 8 heads x 128 numbers in BF16, 4,096 bytes a token and layer, "

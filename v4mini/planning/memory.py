@@ -90,6 +90,15 @@ def v32_cache_bytes(tokens, storage="bfloat16", layers=61, latent=512, rope=64, 
     return tokens * layers * (latent + 4 * (latent // 128) + 2 * rope + index_head_dim + 4)
 
 
+def plain_cache_bytes(tokens, layers, storage="bfloat16", heads=8, head_dim=128):       # -> bytes
+    """What a plain transformer keeps, for comparison: a key and a value for each token, layer and key-value head.
+
+    8 heads of 128 are usual where query heads share them (GQA, arXiv:2305.13245). released: bfloat16, for nothing was released.
+    """
+    check_storage(storage)
+    return tokens * layers * 2 * heads * head_dim * _number_bytes("float32" if storage == "float32" else "bfloat16")
+
+
 def check_storage(storage, reserve=RESERVE):
     """Raise Refused unless a cache can be stored this way."""
     if storage not in STORAGES:

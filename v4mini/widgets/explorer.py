@@ -76,7 +76,7 @@ class Explorer(HasTraits):
         try:
             for name in self.places:
                 if name in asked:
-                    setattr(self, name, int(asked[name]))
+                    setattr(self, name, type(getattr(self, name))(asked[name]))
             self._hear(asked)
         except Refused as refused:
             self._send()                                # the page goes back to what holds

@@ -16,6 +16,17 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The same for SVG. */
+function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
 /** An input with its label; `into` receives the input. */
 function field(words, attributes, kind = "input") {
   const input = make(kind, attributes);
@@ -82,7 +93,7 @@ class Table {
     this.at = [0, 0];
   }
 
-  /** rows: [{cells: [text or {text, formula, python} or {text, act}], strong}] */
+  /** rows: [{cells: [text, an element, {text, formula, python} or {text, act}], strong}] */
   fill(rows) {
     const had = this.body.contains(document.activeElement);
     this.buttons = rows.map(() => []);
@@ -92,7 +103,7 @@ class Table {
   }
 
   content(cell, r) {
-    if (typeof cell === "string") return cell;
+    if (typeof cell === "string" || cell instanceof Node) return cell;
     const act = cell.act ?? (() => this.receipt.show(cell));
     const c = this.buttons[r].length;
     const button = make("button", {class: "number", type: "button", tabindex: -1, "aria-label": cell.label ?? null,
