@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from v4mini.bench import kernels
 from v4mini.bench.compare import Result, check_engine, compare, ratios, run_worker
 from v4mini.bench.kernels import Timing, kernel_times
 from v4mini.bench.million import amounts, million, pretend_past, read_log
 from v4mini.bench.worker import measure
 from v4mini.config import Config
+from v4mini.kernels.backend import NumbaBackend
 from v4mini.planning.flops import span_flops
 from v4mini.shapes import Refused
 from v4mini.viz.speed import save_comparison, save_kernels
@@ -101,16 +104,37 @@ def test_a_pretended_past_is_as_long_as_asked(tiny):
     assert cache.length == 1027
 
 
+def test_a_kernel_and_its_roof_run_in_turns(monkeypatch):
+    """A machine that is twice as slow in some rounds gives the same share in all of them."""
+    pace, ran = iter([1.0, 2.0, 1.0, 4.0]), []
+    clock, now = [0.0], [1.0]
+
+    def roof():
+        now[0] = next(pace)
+        ran.append("roof")
+        clock[0] += now[0]
+
+    def kernel(ops):
+        ran.append("kernel" if isinstance(ops, NumbaBackend) else "numpy")
+        clock[0] += now[0] * (2.0 if isinstance(ops, NumbaBackend) else 20.0)
+    monkeypatch.setattr(kernels, "_roof", lambda bound: (roof, 100.0))
+    monkeypatch.setattr(kernels, "time", SimpleNamespace(sleep=lambda seconds: None, perf_counter=lambda: clock[0]))
+    timing = kernels._time(kernels.Case("k", "2 x 2", kernel, 50.0, 1.0), ROOF, 4)
+    assert timing.rounds == (0.25,) * 4 and timing.share == 0.25 and timing.times_numpy == 10 and timing.bound == "compute"
+    assert timing.seconds == 3.0 and ran == ["kernel", *["roof", "kernel", "numpy"] * 3, "roof", "kernel"]
+
+
 @pytest.mark.slow
 def test_every_kernel_is_timed_beside_its_roof(tmp_path):
-    timings = list(kernel_times(ROOF, repeats=1, tokens=64))
+    timings = list(kernel_times(ROOF, rounds=2, tokens=64))
     assert len({timing.name for timing in timings}) == len(timings) == 15
     assert all(timing.seconds > 0 and timing.share > 0 and timing.bound in ("compute", "read") for timing in timings)
-    assert timings[-1].name == "one Flash layer" and timings[-1].numpy_seconds is None
+    assert timings[-1].name == "one Flash layer" and timings[-1].times_numpy is None
+    assert all(len(timing.rounds) == 2 and timing.share == pytest.approx(sum(timing.rounds) / 2) for timing in timings)
 
 
 def test_kernels_can_be_drawn(tmp_path):
-    timings = [Timing("rope", "2 x 3", 0.1, 0.2, "read", 0.5), Timing("route", "2", 0.1, None, "compute", 0.1)]
+    timings = [Timing("rope", "2 x 3", 0.1, 2.0, "read", 0.5), Timing("route", "2", 0.1, None, "compute", 0.1)]
     save_kernels(timings, tmp_path / "k.png")
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
 

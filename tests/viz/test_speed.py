@@ -18,7 +18,7 @@ def result(engine, tokens, seconds, what="prefill"):
 
 
 RESULTS = [result("numpy", 512, 2.0), result("numba", 512, 0.5), result("numpy", 1024, None), result("numba", 1024, 1.5)]
-TIMINGS = [Timing("linear", "8 x 8", 1e-3, 2e-3, "compute", 0.5), Timing("attend", "8 x 8", 1e-3, None, "read", 0.25)]
+TIMINGS = [Timing("linear", "8 x 8", 1e-3, 2.0, "compute", 0.5), Timing("attend", "8 x 8", 1e-3, None, "read", 0.25)]
 
 
 def test_an_engine_has_the_points_that_it_reached(ax):

@@ -19,13 +19,25 @@ def median_seconds(work, repeats=5):                    # -> seconds
     return statistics.median(times)
 
 
-def gemm_flops_per_second(n=1536):                      # -> FLOP/s, float32, all cores
-    """A product of two square matrices that fit the cache: the ceiling for dense work."""
+def gemm_flops_per_second():                            # -> FLOP/s, float32, all cores
+    """Of gemm_work, five times."""
+    work, flops = gemm_work()
+    return flops / median_seconds(work)
+
+
+def read_bytes_per_second():                            # -> bytes/s, all cores
+    """Of read_work, five times."""
+    work, nbytes = read_work()
+    return nbytes / median_seconds(work)
+
+
+def gemm_work(n=1536):                                  # -> a function to time, and its FLOPs
+    """A product of two square matrices that fit the cache: the ceiling for dense work, float32, all cores."""
     a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
-    return 2 * n**3 / median_seconds(lambda: a @ b)
+    return lambda: a @ b, 2 * n**3
 
 
-def read_bytes_per_second(megabytes=512):               # -> bytes/s, all cores
+def read_work(megabytes=512):                           # -> a function to time, and its bytes
     """Summing an array far larger than the cache, one thread per core: the ceiling for whatever must read its weights."""
     from numba import njit, prange
 
@@ -40,7 +52,7 @@ def read_bytes_per_second(megabytes=512):               # -> bytes/s, all cores
         return sums.sum()
 
     x = np.ones((cores() * 8, megabytes * 1_000_000 // (8 * cores() * 8)), np.int64)
-    return x.nbytes / median_seconds(lambda: total(x))
+    return lambda: total(x), x.nbytes
 
 
 def ceilings():                                         # -> {"gemm_flops", "read_bytes", "cores"}

@@ -1,9 +1,13 @@
 """Each kernel beside its NumPy formula and beside what this machine allows: `v4mini bench kernels`.
 
 The ceiling of an operation is the longer of two times: its FLOPs at the measured rate of matrix products, its bytes at the
-measured rate of reading. Not here: measuring the ceilings (ceiling.py), the kernels themselves.
+measured rate of reading; for one token and weights as they are stored, always reading. The rate is measured anew before each run
+of the operation: a machine's pace changes within minutes.
+Not here: how ceilings are measured (ceiling.py), the kernels themselves.
 """
 
+import functools
+import statistics
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from v4mini.backend import Backend
-from v4mini.bench.ceiling import median_seconds
+from v4mini.bench.ceiling import gemm_work, read_work
 from v4mini.bench.million import pretend_past
 from v4mini.config import Config
 from v4mini.inference.cached import CachedModel
@@ -26,19 +30,22 @@ from v4mini.weights.tree import Expert, HyperConnection, build
 PAST = 1 << 15                      # tokens before the measured ones
 CALM = 1.0                          # seconds: after a product OpenBLAS's threads wait for the next one in a loop, half a second
                                     # long, and meanwhile take a core from whoever comes
+PAUSE = 0.02                        # seconds before each run, until the threads of the one before it sleep
+NUMPY_ROUNDS = 3                    # at most
 POOL = 64                           # experts of the measured Flash layer: 0.8 GB, far more than any cache holds
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One operation. `share` is of its ceiling; `numpy_seconds` is None where NumPy would decode and multiply for minutes."""
+    """One operation, medians over rounds. `times_numpy` is None where NumPy would decode and multiply for minutes."""
 
     name: str
     shape: str
     seconds: float
-    numpy_seconds: float | None
-    bound: str                      # "compute" or "read": which ceiling is the lower one
-    share: float
+    times_numpy: float | None       # how many times as fast as NumPy
+    bound: str                      # "compute" or "read": which ceiling that is
+    share: float                    # of the ceiling
+    rounds: tuple = ()              # the share in each
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,10 @@ class Case:
     flops: float
     bytes: float
     numpy: bool = True
+    bound: str | None = None        # None: whichever ceiling is the lower one here
 
 
-def kernel_times(ceiling, repeats=5, tokens=512):          # yields Timing
+def kernel_times(ceiling, rounds=9, tokens=512):           # yields Timing
     """Every operation at the 12M model's sizes, then weights at Flash's, then one Flash layer."""
     c = Config.bench()
     rng = np.random.default_rng(0)
@@ -62,16 +70,40 @@ def kernel_times(ceiling, repeats=5, tokens=512):          # yields Timing
         return rng.standard_normal(shape, np.float32)
     for case in (*_row_cases(c, tokens, draw), *_attention_cases(c, tokens, draw, rng), *_expert_cases(c, tokens, draw, rng),
                  *_weight_cases(Config.flash(), draw), _flash_layer()):
-        yield _time(case, ceiling, repeats)
+        yield _time(case, ceiling, rounds)
 
 
-def _time(case, ceiling, repeats):
-    time.sleep(CALM)
-    seconds = median_seconds(partial(case.call, NumbaBackend()), repeats)
-    theirs = median_seconds(partial(case.call, Backend()), 3) if case.numpy else None
+def _time(case, ceiling, rounds):                       # -> Timing
     at_best = {"compute": case.flops / ceiling["gemm_flops"], "read": case.bytes / ceiling["read_bytes"]}
-    bound = max(at_best, key=at_best.get)
-    return Timing(case.name, case.shape, seconds, theirs, bound, at_best[bound] / seconds)
+    bound = case.bound or max(at_best, key=at_best.get)
+    amount = case.flops if bound == "compute" else case.bytes
+    roof, roof_amount = _roof(bound)
+    ours, theirs = partial(case.call, NumbaBackend()), partial(case.call, Backend())
+    time.sleep(CALM)
+    ours()
+    seconds, shares, times = [], [], []
+    for n in range(rounds):
+        ideal = _seconds(roof) * amount / roof_amount
+        seconds.append(_seconds(ours))
+        shares.append(ideal / seconds[-1])
+        if case.numpy and n < NUMPY_ROUNDS:             # NumPy takes ten times as long
+            times.append(_seconds(theirs) / seconds[-1])
+    return Timing(case.name, case.shape, statistics.median(seconds), statistics.median(times) if times else None, bound,
+                  statistics.median(shares), tuple(shares))
+
+
+@functools.cache
+def _roof(bound):                                       # -> what to time, how much it does
+    work, amount = {"compute": gemm_work, "read": read_work}[bound]()
+    work()
+    return work, amount
+
+
+def _seconds(work):
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _row_cases(c, T, draw):                             # yields Case: what each token does for itself
@@ -143,14 +175,14 @@ def _weight_cases(c, draw):                             # yields Case: one token
         weight = random_matrix(shape, format)
         x = draw(1, shape[1])
         yield Case(name, f"{shape[0]} x {shape[1]}", lambda ops, x=x, weight=weight: ops.linear(x, weight),
-                   2 * shape[0] * shape[1], weight.nbytes)
+                   2 * shape[0] * shape[1], weight.nbytes, bound="read")
     pool = [Expert(*(random_matrix(shape, "fp4", seed) for shape in _expert_shapes(c))) for seed in range(16)]
     x = draw(1, c.dim)
     chosen = np.arange(16)[None]
     weights = np.full((1, 16), 0.1, np.float32)
     yield Case("experts FP4", f"1 token, 16 of {c.moe_inter_dim} x {c.dim}",
                lambda ops: ops.experts(x, chosen, weights, pool, c.swiglu_limit),
-               96 * c.moe_inter_dim * c.dim, sum(w.nbytes for expert in pool for w in vars(expert).values()))
+               96 * c.moe_inter_dim * c.dim, sum(w.nbytes for expert in pool for w in vars(expert).values()), bound="read")
 
 
 def _expert_shapes(c):                                  # of w1, w2, w3
@@ -167,4 +199,4 @@ def _flash_layer():                                     # one sparse layer of Fl
     read = sum(spec.nbytes * (share if spec.group == "routed experts" else 1) for spec in tensors(c) if spec.group != "embedding")
     read += 4 * (PAST // 4 * c.index_head_dim + (c.index_topk + c.window_size) * c.head_dim)       # keys, picked rows, window
     return Case("one Flash layer", f"1 token behind {PAST:,}", lambda ops: model.step(int(rng.integers(512)), cache),
-                sum(token_flops(c, PAST).values()), read, numpy=False)
+                sum(token_flops(c, PAST).values()), read, numpy=False, bound="read")

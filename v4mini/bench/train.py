@@ -5,6 +5,7 @@ is that of the next token, and CSA layers read what their indexers pick: transfo
 Not here: inference (compare.py, worker.py), printing (cli/).
 """
 
+import contextlib
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,13 +23,14 @@ from v4mini.weights.spec import tensors
 
 RATE = 1e-5
 WAYS = ("eager", "grouped_mm")          # how transformers can run experts on a processor; it is given the faster one
+CALM = 0.5                              # seconds before a step, until the threads of the engine before it sleep
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """One engine on one batch; "+adamw" behind its name: without Muon.
 
-    Seconds are medians over whole steps after warming up; `loss` is that of the first step.
+    Seconds are medians over rounds, whole steps after warming up; `loss` is that of the first step.
     """
 
     model: str
@@ -42,6 +44,7 @@ class TrainResult:
     peak_bytes: int | None
     how: str = ""                       # how experts were run
     failure: str = ""
+    rounds: tuple = ()                  # seconds of each step
 
 
 def train_configs():                                    # -> {name: Config}
@@ -51,49 +54,70 @@ def train_configs():                                    # -> {name: Config}
                                                           dtype="f32", expert_dtype=None)}
 
 
-def compare_training(configs, batches, engines, repeats=3):   # {name: Config}, [(rows, length)], [engine] -> yields TrainResult
-    """Every engine on every batch of every model, taking turns, each in a process of its own."""
+def compare_training(configs, batches, engines, rounds=5):   # {name: Config}, [(rows, length)], [engine] -> yields TrainResult
+    """Every engine on every batch of every model, each in a process of its own; a round is one step of each, in turns."""
     for name, config in configs.items():
         for rows, length in batches:
-            for engine in engines:
-                task = {"config": config.to_dict(), "rows": rows, "length": length, "engine": engine, "repeats": repeats}
-                found, failure = _alone(task)
-                if found is None:
+            task = {"config": config.to_dict(), "rows": rows, "length": length}
+            for engine, steps, first, failure in _race(task, engines, rounds):
+                if failure:
                     yield TrainResult(name, rows, length, engine, None, None, None, None, None, failure=failure)
                     continue
-                yield TrainResult(name, rows, length, engine, tokens_per_second=rows * length / found["seconds"], **found)
+                seconds, update = (statistics.median(step[part] for step in steps) for part in ("seconds", "update_seconds"))
+                yield TrainResult(name, rows, length, engine, seconds, update, rows * length / seconds, first["loss"],
+                                  steps[-1]["peak_bytes"], first["how"], rounds=tuple(step["seconds"] for step in steps))
 
 
-def _alone(task):                                       # -> {...} or None, and why not
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, task).result(), ""
-        except BrokenProcessPool:
-            return None, "killed (out of memory?)"
-        except (MemoryError, RuntimeError) as error:    # torch's way to say that memory is short is a RuntimeError
-            return None, next(filter(None, str(error).splitlines()), "out of memory")[:120]
-        except ImportError as error:
-            raise Refused(f"bench: {error}. For --against hf run: python -m pip install -e \".[parity]\"") from None
+def _race(task, engines, rounds):                       # yields (engine, its steps, what start gave, "" or why it failed)
+    steps = {engine: [] for engine in engines}
+    first = {}
+    failures = {}
+    with contextlib.ExitStack() as stack:
+        pools = {engine: stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for engine in engines}
+
+        def ask(engine, function, *args):               # -> what it gave, or None: it failed
+            try:
+                return pools[engine].submit(function, *args).result()
+            except BrokenProcessPool:
+                failures[engine] = "killed (out of memory?)"
+            except (MemoryError, RuntimeError) as error:        # torch's way to say that memory is short is a RuntimeError
+                failures[engine] = next(filter(None, str(error).splitlines()), "out of memory")[:120]
+            except ImportError as error:
+                raise Refused(f"bench: {error}. For --against hf run: python -m pip install -e \".[parity]\"") from None
+
+        for engine in engines:
+            first[engine] = ask(engine, start, {**task, "engine": engine})
+        for _ in range(rounds):
+            for engine in engines:
+                if engine not in failures and (found := ask(engine, calm_step)):
+                    steps[engine].append(found)
+    for engine in engines:
+        yield engine, steps[engine], first[engine], failures.get(engine, "")
 
 
-def measure(task):                                      # {"config", "rows", "length", "engine", "repeats"} -> {"seconds", ...}
-    """One engine on one batch: a step to warm up, then `repeats` that count."""
+RUNNING = {}                                            # "trainer": of this process
+
+
+def start(task):                                        # {"config", "rows", "length", "engine"} -> {"loss", "how"}
+    """Make this process train with one engine on one batch, and warm up; the loss is that of the first step."""
     config = Config.from_dict(task["config"])
     ids = np.random.default_rng(0).integers(0, config.vocab_size, (task["rows"], task["length"]))
-    trainer = (_HuggingFace if task["engine"] == "hf" else _Ours)(config, task["engine"], ids)
-    first = trainer.warm()
-    steps = [trainer.step() for _ in range(task["repeats"])]
-    seconds, update_seconds = (statistics.median(step[part] for step in steps) for part in ("seconds", "update_seconds"))
-    return {"seconds": seconds, "update_seconds": update_seconds, "loss": first["loss"], "peak_bytes": peak_bytes(),
-            "how": trainer.how}
+    RUNNING["trainer"] = trainer = (_HuggingFace if task["engine"] == "hf" else _Ours)(config, task["engine"], ids)
+    return {"loss": trainer.warm()["loss"], "how": trainer.how}
+
+
+def calm_step():                                        # -> {"seconds", "update_seconds", "loss", "peak_bytes"}
+    """One more step, once this machine is calm."""
+    time.sleep(CALM)
+    return {**RUNNING["trainer"].step(), "peak_bytes": peak_bytes()}
 
 
 def ratios(results, ours, theirs):                         # -> {(model, rows, length): how many times faster ours is}
-    """Seconds of `theirs` over seconds of `ours`, where both finished."""
-    seconds = {(result.model, result.rows, result.length, result.engine): result.seconds for result in results}
+    """Seconds of `theirs` over seconds of `ours` in each round, and the median of that; where both finished."""
+    rounds = {(result.model, result.rows, result.length, result.engine): result.rounds for result in results}
     cases = dict.fromkeys((result.model, result.rows, result.length) for result in results)
-    return {case: seconds[*case, theirs] / seconds[*case, ours] for case in cases
-            if seconds.get((*case, ours)) and seconds.get((*case, theirs))}
+    return {case: statistics.median(b / a for a, b in zip(rounds[*case, ours], rounds[*case, theirs])) for case in cases
+            if rounds.get((*case, ours)) and rounds.get((*case, theirs))}
 
 
 class _Ours:

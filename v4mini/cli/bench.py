@@ -110,15 +110,16 @@ def _compare(what, lengths, against, beside, rounds, plot, as_json):
               help="12M or the bundled one.  [default: both]")
 @click.option("--batches", default="4x512,2x1024", show_default=True, help="Rows x tokens, separated by commas.")
 @click.option("--against", multiple=True, type=click.Choice(["numpy", "hf"]), help="Also run these, in the same run.")
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100), help="How many steps of each, in turns.")
 @json_option
-def bench_train(models, batches, against, repeats, as_json):
+def bench_train(models, batches, against, rounds, as_json):
     """Seconds of a training step: forward, backward, update; float32, next-token loss.
 
-    Ours updates with Muon, as V4 does, and in another run with AdamW, as Hugging Face's model here.
+    Ours updates with Muon, as V4 does, and in another process with AdamW, as Hugging Face's model here. All take turns, step by
+    step: seconds are medians, ratios the medians of each round's.
 
     --json gives one object: results (model, rows, length, engine, how, seconds, of these update_seconds, tokens_per_second, loss,
-    peak_bytes, failure), ratios (ours, against, model, rows, length, times).
+    peak_bytes, failure or "", rounds: seconds of each), ratios (ours, against, model, rows, length, times).
     """
     before_numpy(is_training=True)
     from v4mini.bench.train import compare_training, ratios, train_configs
@@ -126,7 +127,7 @@ def bench_train(models, batches, against, repeats, as_json):
     ours = ["numba", "numba+adamw"]
     configs = {name: config for name, config in train_configs().items() if not models or name in models}
     results = []
-    for result in compare_training(configs, _batches(batches), [*ours, *against], repeats):
+    for result in compare_training(configs, _batches(batches), [*ours, *against], rounds):
         results.append(result)
         if sys.stderr.isatty():
             end = result.failure or f"{result.seconds:.2f} s"
@@ -144,7 +145,8 @@ def bench_train(models, batches, against, repeats, as_json):
                      result.failure or human_bytes(result.peak_bytes)] for result in results]))
     for (mine, name), cases in faster.items():
         for (m, r, n), times in cases.items():
-            say(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name}")
+            say(f"training {m} on {r} x {n} tokens: {mine} is {times:.1f} times as fast as {name} "
+                f"(median of {counted(rounds, 'round')})")
 
 
 def _batches(text):                                     # "4x512,2x1024" -> [(4, 512), (2, 1024)]
@@ -170,21 +172,25 @@ def _numbers(text):
 
 
 @bench.command(name="kernels")
-@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 100), help="How often each runs.")
 @click.option("--plot", type=Picture(), help="Also draw the result into this file.")
 @json_option
-def bench_kernels(repeats, plot, as_json):
-    """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 2 GB of memory.
+def bench_kernels(rounds, plot, as_json):
+    """Each kernel beside NumPy's formula and beside this machine's ceilings. Needs about 3 GB of memory.
 
-    --json gives one object: ceilings, as bench prefill has them, and kernels: name, shape, seconds, numpy_seconds, bound (what
-    limits it) and share of that ceiling.
+    A kernel and its ceiling are measured in turns, since a machine's pace changes within minutes: seconds are medians, shares and
+    times the medians of each round's.
+
+    --json gives one object: ceilings, as bench prefill has them, and kernels: name, shape, seconds, times_numpy (how many times
+    as fast as NumPy), bound (what limits it), share of that ceiling, rounds (the share in each).
     """
+    before_numpy(is_training=True)                      # after a product BLAS's threads soon sleep
     from v4mini.bench.ceiling import ceilings
     from v4mini.bench.kernels import kernel_times
 
     ceiling = ceilings()
     timings = []
-    for timing in kernel_times(ceiling, repeats):
+    for timing in kernel_times(ceiling, rounds):
         timings.append(timing)
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{timing.name}: {timing.share:.0%} of its ceiling", nl=False, err=True)
@@ -200,7 +206,7 @@ def bench_kernels(repeats, plot, as_json):
     _say_ceilings(ceiling)
     say(text_table(["operation", "size", "ms", "times NumPy", "bound by", "of ceiling"],
                    [[t.name, t.shape, f"{t.seconds * 1e3:.3f}",
-                     f"{t.numpy_seconds / t.seconds:.1f}" if t.numpy_seconds else "", t.bound, f"{t.share:.0%}"]
+                     f"{t.times_numpy:.1f}" if t.times_numpy else "", t.bound, f"{t.share:.0%}"]
                     for t in timings]))
 
 
