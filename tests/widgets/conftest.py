@@ -200,8 +200,9 @@ class Page:
         seen = self.script(RECEIPTS)
         assert len(seen) >= least, f"expected {least} numbers or more, got {len(seen)}"
         for shown, line in seen:
-            value, digits = float(eval(line, known)), len(shown.partition(".")[2])
-            assert abs(value - float(shown.replace(",", ""))) <= 0.5001 * 10.0**-digits, f"{line}: {value}, shown {shown}"
+            value, near = float(eval(line, known)), float(shown.replace(",", ""))
+            last = 1e-5 * abs(near) if "e" in shown else 10.0 ** -len(shown.partition(".")[2])     # a unit of the last digit
+            assert abs(value - near) <= 0.5001 * last, f"{line}: {value}, shown {shown}"
 
     def check_axe(self):
         """axe finds no serious fault, light and dark."""

@@ -4,7 +4,7 @@
 const EDGE = {left: 34, bottom: 20};            // room for the numbers of rows and columns, in CSS pixels
 
 class HeatMap {
-  /** on.select(row, column), on.tip(row, column) -> text; on.column(c) -> its name, where it is no number; label: what a screen
+  /** on.select(row, column), on.tip(row, column) -> text; on.row(r), on.column(c) -> a name other than the number; label: what a screen
       reader hears. */
   constructor(label, on) {
     this.on = on;
@@ -101,7 +101,7 @@ class HeatMap {
     context.fillStyle = this.dark ? "#ddd" : "#333";
     context.textAlign = "right";
     const everyRow = Math.ceil(13 / h);
-    for (let r = 0; r < this.rows; r += everyRow) context.fillText(String(r), EDGE.left - 6, (r + 0.5) * h);
+    for (let r = 0; r < this.rows; r += everyRow) context.fillText(this.on.row?.(r) ?? String(r), EDGE.left - 6, (r + 0.5) * h);
     context.textAlign = "center";
     const wanted = Math.ceil(26 / w);
     const every = [1, 2, 4, 8, 16, 32, 64, 128].find(step => step >= wanted) ?? wanted;
@@ -114,7 +114,7 @@ class HeatMap {
     context.lineWidth = 1;
     context.globalAlpha = 0.5;
     if (this.row >= 0) context.strokeRect(EDGE.left, this.row * h + 0.5, w * this.columns - 1, h - 1);
-    context.strokeRect(EDGE.left + this.column * w + 0.5, 0, Math.max(1, w - 1), h * this.rows);
+    if (this.column >= 0) context.strokeRect(EDGE.left + this.column * w + 0.5, 0, Math.max(1, w - 1), h * this.rows);
     context.globalAlpha = 1;
     context.lineWidth = 3;
     if (this.row >= 0) context.strokeRect(EDGE.left + this.column * w, this.row * h, w, h);

@@ -8,7 +8,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PARTS = {"routing": ("kit", "heat", "tokens", "reading", "routing", "routing_tables"),
-         "attention": ("kit", "heat", "tokens", "attention"), "memory": ("kit", "memory")}
+         "attention": ("kit", "heat", "tokens", "attention"), "memory": ("kit", "memory"),
+         "mixer": ("kit", "heat", "mixer"), "dial": ("kit", "dial")}
 
 
 def has_anywidget():                                    # -> bool; without it explorers show their tables
