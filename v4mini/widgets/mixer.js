@@ -109,8 +109,8 @@ class Mixer extends Explorer {
       return make("td", {}, input, value);
     };
     const head = name => make("th", {scope: "col"}, name);
-    this.board.replaceChildren(make("table", {class: "board"}, make("thead", {}, make("tr", {}, head("comb"), ...all.map(k => head(`to stream ${k}`)),
-      head("pre: read"), head("post: write"))), make("tbody", {}, ...all.map(j => make("tr", {}, make("th", {scope: "row"}, `from stream ${j}`),
+    this.board.replaceChildren(make("table", {class: "board"}, make("thead", {}, make("tr", {}, head("comb"), ...all.map(k => head(`to ${k}`)),
+      head("pre: read"), head("post: write"))), make("tbody", {}, ...all.map(j => make("tr", {}, make("th", {scope: "row"}, `from ${j}`),
       ...all.map(k => slider(`logit from stream ${j} to stream ${k}`, () => this.logits[j][k], value => { this.logits[j][k] = value; })),
       slider(`pre logit of stream ${j}`, () => this.pre[j], value => { this.pre[j] = value; }),
       slider(`post logit of stream ${j}`, () => this.post[j], value => { this.post[j] = value; }))))));
