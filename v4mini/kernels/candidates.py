@@ -76,28 +76,43 @@ class _Coded(NamedTuple):
 
 @njit(nogil=True)
 def scan(unit, size, asked, found):
-    """The best k for one block of `size` tokens, of one range of keys where found has several: the last blocks come first, since
-    their tokens see more entries.
-    """
+    """The best k for one block of `size` tokens, of one range of keys where found has several; all keys are scored."""
+    part, a, b, low, high, held, scratch = _begin(unit, size, asked, found)
+    _scan_plain(asked, a, b, low, high, part, found, held, scratch)
+    _end(part, a, held, found)
+
+
+@njit(nogil=True)
+def scan_coded(unit, size, asked, found):
+    """The same by the codes of the keys. A kernel of its own: a short text has no codes, and need not wait for the compiler."""
+    part, a, b, low, high, held, scratch = _begin(unit, size, asked, found)
+    low = _scan_coded(asked, a, b, low, high, part, found, held, scratch)
+    _scan_plain(asked, a, b, low, high, part, found, held, scratch)
+    _end(part, a, held, found)
+
+
+@njit
+def _begin(unit, size, asked, found):                   # -> which range, tokens a..b, keys low..high, _Held, _Scratch
+    """The last blocks come first: their tokens see more entries."""
     T, parts = found.counts.shape
     part, block, tiles = unit % parts, (T + size - 1) // size - 1 - unit // parts, (len(asked.keys) + TILE - 1) // TILE
     a, b = block * size, min(T, (block + 1) * size)
-    low, high = tiles * part // parts * TILE, min(len(asked.keys), tiles * (part + 1) // parts * TILE)
-    k, t, (Hi, di) = found.ranks.shape[2], b - a, asked.q.shape[1:]
+    k, t, (Hi, di), most = found.ranks.shape[2], b - a, asked.q.shape[1:], asked.visible[a]
+    for i in range(a, b):
+        found.looks[i, part] = 0
+        most = max(most, asked.visible[i])
+    low, high = tiles * part // parts * TILE, min(len(asked.keys), tiles * (part + 1) // parts * TILE, most - asked.first)
     held = _Held(np.empty((t, 2 * k + TILE), np.int32), np.empty((t, 2 * k + TILE), np.int64), np.zeros(t, np.int64),
                  np.full(t, LOWEST))
     scratch = _Scratch(np.zeros((di, TILE), np.float32), np.empty((Hi, TILE), np.float32), np.empty(TILE, np.float32),
                        np.empty(TILE, np.int32), np.empty(TILE, np.int64), np.zeros((TILE, di), np.float32))
-    most = asked.visible[a]
-    for i in range(t):
-        found.looks[a + i, part] = 0
-        most = max(most, asked.visible[a + i])
-    high = min(high, most - asked.first)
-    if len(asked.codes):
-        low = _scan_coded(asked, a, b, low, high, part, found, held, scratch)
-    _scan_plain(asked, a, b, low, high, part, found, held, scratch)
-    for i in range(t):
-        n, _ = _keep_best(held.ranks[i], held.ids[i], held.counts[i], k)
+    return part, a, b, low, high, held, scratch
+
+
+@njit
+def _end(part, a, held, found):
+    for i in range(len(held.counts)):
+        n, _ = _keep_best(held.ranks[i], held.ids[i], held.counts[i], found.ranks.shape[2])
         found.counts[a + i, part] = n
         for j in range(n):
             found.ranks[a + i, part, j], found.entries[a + i, part, j] = held.ranks[i, j], held.ids[i, j]

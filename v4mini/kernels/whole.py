@@ -120,7 +120,7 @@ def read_streams(ops, streams, hc, norm_weight, config):        # as layers.bloc
 def _read_streams(streams, fn, base, scale, norm_weight, iters, eps, norm_eps, x, post, comb):
     logits, u = np.empty((1, len(fn)), np.float32), np.empty(x.shape, np.float32)
     packed._dense_rows(fn, streams.reshape(-1), logits.reshape(-1), 0, len(fn))
-    mix._pre(streams, logits, base, scale, iters, np.float32(eps), np.float32(norm_eps), u, post, comb)
+    mix._pre(streams, logits, base, scale, iters, eps, norm_eps, u, post, comb)
     norm._rows(u, norm_weight, norm_eps, x, 0, 1)
 
 
@@ -156,15 +156,26 @@ def _experts_of(x, gate, bias, is_given, route_scale, pool, inter, shared, share
     if len(bias) == 0:
         bias = np.zeros(len(gate), np.float32)
     route._route(scores, route_scale, bias, is_given, chosen, weights, 0, 1)
-    order, z = np.argsort(chosen[0], kind="mergesort"), np.empty(y.shape[1], np.float32)
-    own = np.zeros(y.shape[1], np.float32)
-    for slot in order:
+    z, own = np.empty(y.shape[1], np.float32), np.zeros(y.shape[1], np.float32)
+    for slot in _rising(chosen[0]):
         _one_expert(x, pool[chosen[0, slot]], inter, limit, weights[0, slot: slot + 1], z)
         for d in range(len(z)):
             own[d] += z[d]
     _one_expert(x, shared[0], shared_inter, limit, one, z)
     for d in range(len(z)):
         y[0, d] = own[d] + z[d]
+
+
+@njit
+def _rising(numbers):                                   # -> places, of the smallest first; argsort takes seconds to compile
+    order = np.empty(len(numbers), np.int64)
+    for place in range(len(numbers)):
+        at = place
+        while at > 0 and numbers[order[at - 1]] > numbers[place]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = place
+    return order
 
 
 @njit
