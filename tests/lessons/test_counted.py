@@ -18,7 +18,7 @@ def test_the_table_counts_every_exercise_once_and_no_lesson_twice():
     counts = [counted(lesson, is_run=False) for lesson in course()]
     total = summed(counts)
     assert sum(total.exercises.values()) == len(all_exercises()) and len(counts) == len(COURSE)
-    assert total.museum == len(DEFECTS) and total.explorers >= 1 and total.seconds is None
+    assert total.museum == len(DEFECTS) and total.explorers == 5 and total.seconds is None
     cells = sum(cell["cell_type"] == "code" for name in file_names().values() for cell in read_cells(notebook_folder() / name))
     assert total.cells == cells and total.wrong > 3 * len(all_exercises()) and total.cases > 3 * len(all_exercises())
 

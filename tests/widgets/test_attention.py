@@ -44,7 +44,10 @@ def test_named_rows_and_entries_by_their_weights_are_what_the_engine_gave(explor
             np.testing.assert_allclose(weights @ np.stack(read), out[token, head], rtol=1e-4, atol=1e-5)
         mean = explorer.weights(layer, token)[1]
         np.testing.assert_allclose(mean, np.mean([explorer.weights(layer, token, h)[1] for h in range(6)], axis=0), rtol=1e-5)
-        np.testing.assert_allclose(explorer.share(layer, token).sum(), 1, rtol=1e-5)
+        by_kind = [mean[[name == kind for name, _ in names]].sum() for kind in ("row", "entry", "sink")]
+        np.testing.assert_allclose(explorer.share(layer, token), by_kind, rtol=1e-4, atol=1e-6)
+        if layer == 2:                                  # all of its entries, once their last token is there
+            assert (("entry", 0) in names) == (token >= 127)
 
 
 def test_an_entry_stands_for_the_tokens_that_change_it(heard):
@@ -92,6 +95,7 @@ def test_page_and_explorer_move_each_other_and_what_cannot_be_is_said(explorer):
     view = explorer.view
     view.asked = {"layer": 1, "token": 2, "head": 5, "number": 1}
     assert (explorer.layer, explorer.token, explorer.head) == (1, 2, 5)
+    assert view.place == {"layer": 3, "token": 150, "head": MEAN}       # a page is not told where its own hand went
     explorer.head = MEAN
     assert view.place == {"layer": 1, "token": 2, "head": MEAN}
     view.asked = {"text": "<b>x", "number": 2}

@@ -16,7 +16,7 @@ from v4mini.lessons.places import notebook_folder
 from v4mini.lessons.registry import find
 from v4mini.lessons.verdict import cases_of
 
-EXPLORER = re.compile(r"\b(\w+Explorer|StreamMixer|NumberDial)\(")
+EXPLORER = re.compile(r"\b(\w+Explorer|StreamMixer|NumberDial)(?:\.of)?\(")
 
 
 @dataclass(frozen=True)
