@@ -189,7 +189,7 @@ class Attention extends Explorer {
   point() {
     this.colours();
     this.heat.select(this.head, this.place);
-    this.heat.canvas.setAttribute("aria-description", this.tip(Math.max(0, this.head), this.place));
+    this.heat.describe(this.tip(Math.max(0, this.head), this.place));
     this.sentence();
     this.tableMost();
   }
@@ -216,7 +216,7 @@ class Attention extends Explorer {
     this.heat.row = this.head;
     this.heat.column = this.place ?? columns - 1;
     this.heat.fill(values, own.H, columns, most, this.root.hasAttribute("data-dark"));
-    this.heat.canvas.setAttribute("aria-description", this.tip(Math.max(0, this.head), this.heat.column));
+    this.heat.describe(this.tip(Math.max(0, this.head), this.heat.column));
     say(this.legend, `Rows by token: ${own.rows(token)}, ` + (own.kind === "window" ? "" : `entries read (e): ${columns - own.rows(token) - 1}, `)
       + `the sink (s) last. Weight 0 to ${most.toFixed(2)}; each line sums to 1.`);
   }

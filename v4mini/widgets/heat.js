@@ -13,7 +13,9 @@ class HeatMap {
       onkeydown: event => this.key(event), onpointerdown: event => this.press(event),
       onpointermove: event => this.hover(event), onpointerleave: () => { this.tip.hidden = true; }});
     this.tip = make("div", {class: "tip", hidden: true, "aria-hidden": "true"});
-    this.element = make("div", {class: "holder"}, this.canvas, this.tip);
+    this.told = make("span", {hidden: true, id: `told-${Math.random().toString(36).slice(2)}`});
+    this.canvas.setAttribute("aria-describedby", this.told.id);
+    this.element = make("div", {class: "holder"}, this.canvas, this.tip, this.told);
     this.pixels = document.createElement("canvas");
     new ResizeObserver(([entry]) => {           // asking for the width while drawing would make the browser lay the page out at once
       this.width = entry.contentRect.width || this.width;       // 0 while JupyterLab changes its theme
@@ -31,6 +33,9 @@ class HeatMap {
     this.pixels.getContext("2d").putImageData(image, 0, 0);
     this.paint();
   }
+
+  /** What a screen reader says of the selected cell. */
+  describe(text) { say(this.told, text); }
 
   select(row, column) {
     this.row = row;

@@ -218,7 +218,7 @@ class Routing extends Explorer {
   /** Frame the selected cell and say what stands there. */
   point() {
     this.heat.select(this.layer, this.expert);
-    this.heat.canvas.setAttribute("aria-description", this.tip(this.layer, this.expert));
+    this.heat.describe(this.tip(this.layer, this.expert));
   }
 
   /** The load of another reading in cells of this one: where it has no such layer or expert, 0. */
