@@ -68,3 +68,10 @@ def test_transposing_moves_every_number_to_its_place(normal, n, m):
     turned(x, out)
     np.testing.assert_array_equal(out[:, :n], x.T)
     assert (out[:, n:] == 7).all()
+
+
+def test_what_a_transpose_does_not_fill_stays(normal):
+    x, out = normal(3, 18), np.zeros((20, 5), np.float32)
+    turned(x, out)
+    np.testing.assert_array_equal(out[:18, :3], x.T)
+    assert not out[18:].any() and not out[:, 3:].any()

@@ -150,7 +150,7 @@ def _generate_products(is_added):                       # -> what Numba calls to
 
 @intrinsic
 def transpose(typingctx, x, out):
-    """out[:, :n] = x.T, for float32 x [n, m], out [m, >= n]; rows may lie apart, neighbours in a row may not.
+    """out[:m, :n] = x.T, for float32 x [n, m], out [>= m, >= n]; rows may lie apart, neighbours in a row may not.
 
     16 rows of 16 are transposed in registers: log2(16) rounds swap what lies off the diagonal in squares of 1, 2, 4, 8.
     Callers go through memory in order, so it also asks for the n rows behind x: they arrive while these are worked on.
@@ -227,7 +227,7 @@ if config.DISABLE_JIT:
 
     def transpose(x, out):
         """As above, in plain Python."""
-        out[:, : len(x)] = x.T
+        out[: x.shape[1], : len(x)] = x.T
 
     def lowest_bit(word):
         """As above, in plain Python."""
