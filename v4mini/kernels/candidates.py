@@ -10,6 +10,7 @@ Not here: whose keys these are, what comes of several ranges of them (index.py).
 from typing import NamedTuple
 
 import numpy as np
+from numba import prange
 
 from v4mini.kernels import bounds
 from v4mini.kernels.compiled import njit
@@ -89,6 +90,20 @@ def scan_coded(unit, size, asked, found):
     low = _scan_coded(asked, a, b, low, high, part, found, held, scratch)
     _scan_plain(asked, a, b, low, high, part, found, held, scratch)
     _end(part, a, held, found)
+
+
+@njit(parallel=True)
+def scan_all(units, size, asked, found):
+    """Each unit of work by one thread. A body that only calls is compiled in little time."""
+    for unit in prange(units):
+        scan(np.int64(unit), size, asked, found)
+
+
+@njit(parallel=True)
+def scan_all_coded(units, size, asked, found):
+    """The same by the codes."""
+    for unit in prange(units):
+        scan_coded(np.int64(unit), size, asked, found)
 
 
 @njit

@@ -4,10 +4,11 @@ Not here: the norm, rotation and rounding that follow (layers/compressor.py).
 """
 
 import numpy as np
+from numba import prange
 
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.schedule import share_out
+from v4mini.kernels.schedule import in_small_chunks
 from v4mini.kernels.vector import exp
 from v4mini.shapes import Refused
 
@@ -34,8 +35,15 @@ def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * r
     if kv.size < PARALLEL_FROM:
         _pool(0, n, *given, out)
     else:
-        share_out(_pool, -(-n // ENTRIES_PER_THREAD), ENTRIES_PER_THREAD, *given, out)
+        units = -(-n // ENTRIES_PER_THREAD)
+        in_small_chunks(_pool_all, units, units, ENTRIES_PER_THREAD, *given, out)
     return out
+
+
+@njit(parallel=True)
+def _pool_all(units, size, kv, score, ape, before_kv, before_score, out):
+    for unit in prange(units):                          # a body that only calls is compiled in little time
+        _pool(np.int64(unit), size, kv, score, ape, before_kv, before_score, out)
 
 
 @njit(nogil=True, error_model="numpy")

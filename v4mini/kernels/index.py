@@ -10,9 +10,19 @@ from numba import get_num_threads
 
 from v4mini.kernels import bounds
 from v4mini.kernels.arguments import as_floats, as_plain, check_shape, clipped
-from v4mini.kernels.candidates import TILE, TOKENS_PER_TILE, Asked, Found, merge, scan, scan_coded
+from v4mini.kernels.candidates import (
+    TILE,
+    TOKENS_PER_TILE,
+    Asked,
+    Found,
+    merge,
+    scan,
+    scan_all,
+    scan_all_coded,
+    scan_coded,
+)
 from v4mini.kernels.keys import NO_CODES, Codes, KeyRows, pieces_of
-from v4mini.kernels.schedule import share_out
+from v4mini.kernels.schedule import in_small_chunks
 from v4mini.ops import index as numpy_index
 
 AT_ONCE = 1 << 16               # keys decoded at a time from a store that is not float32
@@ -83,9 +93,9 @@ def _found(asked, k):                                   # -> Found
     parts = 1 if few else max(1, min(-(-get_num_threads() // blocks), -(-n // TILE)))       # ranges of keys
     found = Found(np.empty((T, parts, k), np.int32), np.empty((T, parts, k), np.int64), np.empty((T, parts), np.int64),
                   np.empty((T, parts), np.int64), np.zeros(T, np.bool_))
-    run = scan_coded if len(asked.codes) else scan
+    run, run_all = (scan_coded, scan_all_coded) if len(asked.codes) else (scan, scan_all)
     if few:
         run(0, T, asked, found)
     else:
-        share_out(run, blocks * parts, TOKENS_PER_TILE, asked, found)
+        in_small_chunks(run_all, blocks * parts, blocks * parts, TOKENS_PER_TILE, asked, found)
     return found

@@ -11,7 +11,7 @@ from v4mini.kernels import packed
 from v4mini.kernels.arguments import as_floats, check_shape
 from v4mini.kernels.blas import product
 from v4mini.kernels.compiled import njit
-from v4mini.kernels.schedule import share_out
+from v4mini.kernels.schedule import in_small_chunks
 from v4mini.kernels.vector import SIMD_WIDTH, exp, set_products
 
 BLOCK = 1 << 16                 # numbers of the streams at a time: 256 KiB
@@ -36,7 +36,8 @@ def hc_pre(streams, fn, base, scale, iters, eps, norm_eps):
         fn_t = np.zeros((M * D, -(-n // SIMD_WIDTH) * SIMD_WIDTH), np.float32)
         fn_t[:, :n] = fn.T
         step = max(SIMD_WIDTH, min(MAX_SINKHORN_TOKENS, BLOCK // (M * D) // SIMD_WIDTH * SIMD_WIDTH))
-        share_out(_pre_block, -(-T // step), step, streams, flat, fn_t, *given, *settings, u, post, comb)
+        units = -(-T // step)
+        in_small_chunks(_pre_all, units, units, step, streams, flat, fn_t, *given, *settings, u, post, comb)
     return u, post, comb
 
 
@@ -79,6 +80,12 @@ def _pre_block(block, step, streams, flat, fn_t, base, scale, iters, eps, norm_e
     logits = np.empty((b - a, fn_t.shape[1]), np.float32)
     set_products(flat[a:b], fn_t, logits)
     _pre(streams[a:b], logits, base, scale, iters, eps, norm_eps, u[a:b], post[a:b], comb[a:b])
+
+
+@njit(parallel=True)
+def _pre_all(units, step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb):
+    for unit in prange(units):                          # a body that only calls is compiled in little time
+        _pre_block(np.int64(unit), step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb)
 
 
 @njit
