@@ -44,12 +44,12 @@ def _run(config, keep, lengths):                        # texts of these lengths
         model.prefill(np.arange(tokens) % config.vocab_size, cache)
 
 
-def _choose():                                          # codes of many keys at once, then of one more
+def _choose():                                          # codes of many keys at once, then of one more; one token, then many
     keys = Keys(32).empty(1 << 13)
     keys[:] = 1
-    one = np.ones((1, 4, 32), np.float32)
-    for count in (len(keys) - 1, len(keys)):
-        index.index_topk(one, keys[:count], one[:, :, 0], np.array([count]), 64)
+    for tokens, count in ((1, len(keys) - 1), (1, len(keys)), (16, len(keys))):
+        q = np.ones((tokens, 4, 32), np.float32)
+        index.index_topk(q, keys[:count], q[:, :, 0], np.full(tokens, count), 64)
 
 
 def _multiply(format):                                  # above the size where threads share the work
