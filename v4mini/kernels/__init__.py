@@ -2,8 +2,9 @@
 
 How they are built, all of them:
 - A Python function checks shapes (kernels read past the end without a word) and hands over one array type.
-- Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it. Long bodies are
-  a plain function of a part's number, which schedule.share_out hands to threads: Numba compiles a prange's body several times.
+- Loops over rows are a plain @njit function of (start, stop); a prange shares rows out, and small inputs skip it. Numba compiles
+  the body of a prange several times, so long ones are a plain function of a part's number, which the prange only calls; those of
+  training alone are handed to threads by schedule.share_out, without a prange.
 - Threads share outputs, never one sum: 1 or 2 threads, the same bits.
 - Scratch is allocated once per thread or call: large allocations are mapped anew and page-fault at every use.
 - Where numbers are divided, error_model="numpy": a check for zero at each would keep the loop from vector registers.

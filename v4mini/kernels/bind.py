@@ -12,7 +12,7 @@ from v4mini.kernels.arguments import as_floats
 from v4mini.kernels.experts import bind
 from v4mini.numerics.matrix import Matrix
 
-NOTHING = np.empty(0, np.float32)
+NO_WEIGHT = np.empty(0, np.float32)
 
 
 class Binder:
@@ -88,7 +88,7 @@ class HalfWeights(NamedTuple):
 def half_weights(w):                                    # tree.Block -> HalfWeights, or None
     """The streams' weights, and a layer's gate and experts."""
     first, pool, shared = stream_weights(w.hc_ffn), bind(w.ffn.experts), bind((w.ffn.shared_experts,))
-    rest = _all(w.ffn_norm, w.ffn.gate.weight, NOTHING if w.ffn.gate.bias is None else w.ffn.gate.bias)
+    rest = _all(w.ffn_norm, w.ffn.gate.weight, NO_WEIGHT if w.ffn.gate.bias is None else w.ffn.gate.bias)
     if any(part is None for part in (first, rest, pool, shared)) or max(pool.nbytes, shared.nbytes) >= packed.PARALLEL_FROM:
         return None
     return HalfWeights((*first, *rest, pool.addresses, pool.inter, shared.addresses, shared.inter), (pool, shared))

@@ -75,7 +75,7 @@ class _Coded(NamedTuple):
     waits: np.ndarray           # int64 [t], how many
 
 
-@njit(nogil=True)
+@njit
 def scan(unit, size, asked, found):
     """The best k for one block of `size` tokens, of one range of keys where found has several; all keys are scored."""
     part, a, b, low, high, held, scratch = _begin(unit, size, asked, found)
@@ -83,7 +83,7 @@ def scan(unit, size, asked, found):
     _end(part, a, held, found)
 
 
-@njit(nogil=True)
+@njit
 def scan_coded(unit, size, asked, found):
     """The same by the codes of the keys. A kernel of its own: a short text has no codes, and need not wait for the compiler."""
     part, a, b, low, high, held, scratch = _begin(unit, size, asked, found)
@@ -94,7 +94,7 @@ def scan_coded(unit, size, asked, found):
 
 @njit(parallel=True)
 def scan_all(units, size, asked, found):
-    """Each unit of work by one thread. A body that only calls is compiled in little time."""
+    """Each unit of work by one thread."""
     for unit in prange(units):
         scan(np.int64(unit), size, asked, found)
 

@@ -42,11 +42,11 @@ def compress(kv, score, ape, ratio, previous=None, overlap=False):      # [n * r
 
 @njit(parallel=True)
 def _pool_all(units, size, kv, score, ape, before_kv, before_score, out):
-    for unit in prange(units):                          # a body that only calls is compiled in little time
+    for unit in prange(units):
         _pool(np.int64(unit), size, kv, score, ape, before_kv, before_score, out)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _pool(part, size, kv, score, ape, before_kv, before_score, out):
     """`size` entries. float32 kv, score [n * ratio, C], ape [ratio, C], before_ [ratio or 0, C] -> their rows of out [n, D]"""
     ratio, D = len(ape), out.shape[1]

@@ -74,7 +74,7 @@ def _logits(flat, fn):                                  # [T, M D], [n, M D] -> 
     return logits
 
 
-@njit(nogil=True)
+@njit
 def _pre_block(block, step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb):
     a, b = block * step, min(len(streams), (block + 1) * step)
     logits = np.empty((b - a, fn_t.shape[1]), np.float32)
@@ -84,7 +84,7 @@ def _pre_block(block, step, streams, flat, fn_t, base, scale, iters, eps, norm_e
 
 @njit(parallel=True)
 def _pre_all(units, step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb):
-    for unit in prange(units):                          # a body that only calls is compiled in little time
+    for unit in prange(units):
         _pre_block(np.int64(unit), step, streams, flat, fn_t, base, scale, iters, eps, norm_eps, u, post, comb)
 
 

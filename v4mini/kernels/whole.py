@@ -10,10 +10,9 @@ import numpy as np
 
 from v4mini.kernels import bind, experts, mix, norm, packed, rope, route
 from v4mini.kernels.arguments import as_floats
+from v4mini.kernels.bind import NO_WEIGHT
 from v4mini.kernels.compiled import njit
 from v4mini.kernels.vector import floats_at
-
-NO_WEIGHT = np.empty(0, np.float32)
 
 
 def queries(ops, x, w, config, positions, freqs):       # as layers.attention.queries
