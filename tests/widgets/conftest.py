@@ -151,6 +151,14 @@ class Page:
     def text(self, selector):
         return self.script("return document.querySelector(arguments[0]).textContent", selector)
 
+    def told(self):                                     # -> the sentence that says what is shown
+        return self.text(".told")
+
+    def set_to(self, selector, value, event="input"):
+        """An input's value, as if typed or dragged there; of a list: event "change"."""
+        self.script("const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+                    "e.dispatchEvent(new Event(arguments[2]))", selector, str(value), event)
+
     def press(self, *keys):                             # to whatever has the focus: names of selenium's Keys, or text
         from selenium.webdriver import ActionChains
         from selenium.webdriver.common.keys import Keys

@@ -21,40 +21,35 @@ def page(show):
     return show("attention", [CELL], ".v4mini-attention .told")
 
 
-def told(page):
-    return page.text(".told")
-
-
 def go(page, **change):                                 # by the lists above the text
     for name, value in change.items():
-        page.script("const list = document.querySelector(arguments[0]); list.value = arguments[1];"
-                    "list.dispatchEvent(new Event('change'))", f".{name}", str(value))
+        page.set_to(f".{name}", value, "change")
 
 
 def test_words_heads_layers_and_entries_answer_to_the_mouse(page):
-    assert "Layer 3 (CSA), mean of heads: token 200, " in told(page) and "32 of 50 picked" in told(page)
+    assert "Layer 3 (CSA), mean of heads: token 200, " in page.told() and "32 of 50 picked" in page.told()
     page.keep("attention-light")
     page.click(page.all(".token")[180])
-    assert "token 180, " in told(page)
+    assert "token 180, " in page.told()
     page.click("canvas.heat", 0.5, 0.3)                 # a row of the window, of head 1
-    assert "head 1" in told(page) and "Selected: token " in told(page)
+    assert "head 1" in page.told() and "Selected: token " in page.told()
     assert len(page.all(".token.mine")) == 1
     page.click("canvas.heat", 0.95, 0.3)
-    assert "Selected: entry " in told(page) and len(page.all(".token.mine")) == 8
+    assert "Selected: entry " in page.told() and len(page.all(".token.mine")) == 8
     page.click(page.all(".layers tbody button")[0])     # the name of layer 0
-    assert "Layer 0 (window)" in told(page) and "on entries" not in told(page)
+    assert "Layer 0 (window)" in page.told() and "on entries" not in page.told()
     go(page, layer=2)
-    assert "Layer 2 (HCA)" in told(page) and "all 1; each pools 128 tokens" in told(page)
+    assert "Layer 2 (HCA)" in page.told() and "all 1; each pools 128 tokens" in page.told()
 
 
 def test_every_part_answers_to_the_keyboard_alone(page):
     page.click(page.all(".token")[180])
     page.press("ARROW_LEFT")
-    assert "token 179, " in told(page)
+    assert "token 179, " in page.told()
     page.press("TAB")
     assert page.script("return document.activeElement.className") == "heat"
     page.press("PAGE_UP", "HOME", "ARROW_RIGHT")
-    assert "head 0" in told(page) and "Selected: token " in told(page)
+    assert "head 0" in page.told() and "Selected: token " in page.told()
     page.press("TAB", "ARROW_DOWN", "ENTER")            # the second of what it reads most
     assert page.script("return !!document.activeElement.closest('.most')")
     assert page.script("return document.querySelectorAll('.most [tabindex=\"0\"]').length") == 1
@@ -75,11 +70,10 @@ def test_each_receipt_s_line_of_python_gives_the_number_that_was_clicked(page, p
 
 
 def test_another_text_is_read_and_shown_not_obeyed(page):
-    page.script("""const t = document.querySelector('.text'); t.value = 'x < <b>y</b>'; t.dispatchEvent(new Event('input'));""")
+    page.set_to(".text", "x < <b>y</b>")
     page.until(lambda: "key" not in page.text(".strip"))
     assert "</" in page.text(".strip") and not page.all(".strip b")
-    page.script("""const t = document.querySelector('.text'); t.value = 'abc = 1\\n'.repeat(40);
-        t.dispatchEvent(new Event('input'));""")
+    page.set_to(".text", "abc = 1\n" * 40)
     page.until(lambda: len(page.all(".token")) > 150)
 
 

@@ -17,26 +17,17 @@ def page(show):
     return show("dial", [CELL], ".v4mini-dial .told")
 
 
-def told(page):
-    return page.text(".told")
-
-
-def set_to(page, selector, value, event="input"):
-    page.script("const e = document.querySelector(arguments[0]); e.value = arguments[1];"
-                "e.dispatchEvent(new Event(arguments[2]))", selector, str(value), event)
-
-
 def test_bits_answer_to_mouse_and_keys(page):
     page.keep("dial-light")
-    assert "2.6 in e2m1 (FP4) is code 5, bits 0 10 1: 2^(2 - 1) x (1 + 1/2) = 3." in told(page)
+    assert "2.6 in e2m1 (FP4) is code 5, bits 0 10 1: 2^(2 - 1) x (1 + 1/2) = 3." in page.told()
     page.click(page.all(".bit")[0])                     # the sign: the code's value is dialled
-    assert "-3 in e2m1 (FP4) is code 13, bits 1 10 1" in told(page) and "Exact." in told(page)
+    assert "-3 in e2m1 (FP4) is code 13, bits 1 10 1" in page.told() and "Exact." in page.told()
     page.press("ARROW_RIGHT", "ARROW_RIGHT", "ARROW_RIGHT", "ENTER")
-    assert "-2 in e2m1 (FP4) is code 12" in told(page)
-    set_to(page, ".format", "e4m3", "change")
-    set_to(page, "input.value", 448)
+    assert "-2 in e2m1 (FP4) is code 12" in page.told()
+    page.set_to(".format", "e4m3", "change")
+    page.set_to("input.value", 448)
     page.click(page.all(".bit")[7])
-    assert "is not a number" in page.text(".alert") and "448 in e4m3" in told(page)
+    assert "is not a number" in page.text(".alert") and "448 in e4m3" in page.told()
 
 
 @pytest.mark.parametrize("format, value", [("e2m1", 2.5), ("e4m3", -0.3), ("ue8m0", 0.02), ("bf16", 1.00390625), ("e4m3", 1e-3),
@@ -44,18 +35,18 @@ def test_bits_answer_to_mouse_and_keys(page):
 def test_every_number_is_that_of_its_line_of_python(page, format, value):
     from v4mini.widgets.dial import FORMATS, NumberDial
 
-    set_to(page, ".format", format, "change")
-    set_to(page, "input.value", value)
-    assert f" in {format} (" in told(page)
+    page.set_to(".format", format, "change")
+    page.set_to("input.value", value)
+    assert f" in {format} (" in page.told()
     page.check_receipts(80, explorer=NumberDial(), FORMATS=FORMATS)
 
 
 def test_a_block_of_one_s_own(page):
     from v4mini.widgets.dial import FORMATS, NumberDial
 
-    set_to(page, "textarea.block", "1 2 3 nonsense")
+    page.set_to("textarea.block", "1 2 3 nonsense")
     assert "Expected 1 to 32 numbers" in page.text(".alert")
-    set_to(page, "textarea.block", "1 -2.5, 100 0.001")
+    page.set_to("textarea.block", "1 -2.5, 100 0.001")
     page.check_receipts(30, explorer=NumberDial(block=[1, -2.5, 100, 0.001]), FORMATS=FORMATS)
 
 
@@ -65,7 +56,7 @@ def test_axe_finds_no_serious_fault(page):
 
 def test_a_hundred_interactions_are_measured(page):
     draw = random.Random(0)
-    set_to(page, ".format", "e4m3", "change")
+    page.set_to(".format", "e4m3", "change")
     page.measure()
     for _ in range(50):
         page.click("svg.chart", draw.uniform(0.1, 0.9), 0.5)

@@ -17,25 +17,16 @@ def page(show):
     return show("memory", [CELL], ".v4mini-memory .told")
 
 
-def told(page):
-    return page.text(".told")
-
-
-def set_to(page, selector, value, event="input"):
-    page.script("const e = document.querySelector(arguments[0]); e.value = arguments[1];"
-                "e.dispatchEvent(new Event(arguments[2]))", selector, str(value), event)
-
-
 @pytest.mark.parametrize("tokens, storage, model", [(1, "float32", "V4-Flash"), (127, "released", "V4-Pro"),
                                                     (1_000_003, "bfloat16", "mini")])
 def test_every_number_is_that_of_its_line_of_python(page, tokens, storage, model):
     from v4mini.planning.memory import cache_breakdown, cache_bytes, plain_cache_bytes, v32_cache_bytes
     from v4mini.widgets.memory import MemoryExplorer
 
-    set_to(page, "input.exact", tokens)
-    set_to(page, "select.storage", storage, "change")
-    set_to(page, "select.model", model, "change")
-    assert f"After {tokens:,} tokens {model} keeps" in told(page)
+    page.set_to("input.exact", tokens)
+    page.set_to("select.storage", storage, "change")
+    page.set_to("select.model", model, "change")
+    assert f"After {tokens:,} tokens {model} keeps" in page.told()
     page.check_receipts(30, explorer=MemoryExplorer(), cache_breakdown=cache_breakdown, cache_bytes=cache_bytes,
                         plain_cache_bytes=plain_cache_bytes, v32_cache_bytes=v32_cache_bytes)
 
@@ -43,15 +34,15 @@ def test_every_number_is_that_of_its_line_of_python(page, tokens, storage, model
 def test_slider_chart_and_tables_answer_to_keys_and_mouse(page):
     page.script("document.querySelector('input.slider').focus()")
     page.press("HOME")
-    assert "After 1 tokens" in told(page)
+    assert "After 1 tokens" in page.told()
     page.press("END", "ARROW_LEFT")
-    assert "After 1,004,120 tokens" in told(page)       # a sixteenth of a doubling back
+    assert "After 1,004,120 tokens" in page.told()       # a sixteenth of a doubling back
     page.click("svg.chart", 0.5, 0.5)
-    half = told(page)
+    half = page.told()
     assert "1,004,120" not in half
     page.press("TAB")
     page.click(page.all(".models tbody button")[0])     # the name of V4-Flash
-    assert "V4-Flash keeps" in told(page)
+    assert "V4-Flash keeps" in page.told()
     page.keep("memory-light")
 
 

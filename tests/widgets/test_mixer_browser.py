@@ -18,21 +18,12 @@ def page(show):
     return show("mixer", [CELL], ".v4mini-mixer .told")
 
 
-def told(page):
-    return page.text(".told")
-
-
-def set_to(page, selector, value):
-    page.script("const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))",
-                selector, str(value))
-
-
 def test_a_logit_answers_to_keys_and_to_a_drag(page):
     page.keep("mixer-light")
     first = "input[aria-label='logit from stream 0 to stream 0']"
     page.script("document.querySelector(arguments[0]).focus()", first)
     page.press("END")
-    assert "the largest share is 0.9" in told(page)
+    assert "the largest share is 0.9" in page.told()
     page.press("HOME", "ARROW_RIGHT")
     assert page.script("return document.querySelector(arguments[0]).value", first) == "-11.95"
     page.click(first, 0.5, 0.5)
@@ -50,11 +41,11 @@ def test_every_number_is_that_of_its_line_of_python(page, rounds):
     explorer.move("pre", 2, 1.25)
     explorer.move("post", 0, -0.5)
     page.click(".reset")
-    set_to(page, "input.round", rounds)
-    set_to(page, "input[aria-label='logit from stream 1 to stream 3']", -2.5)
-    set_to(page, "input[aria-label='pre logit of stream 2']", 1.25)
-    set_to(page, "input[aria-label='post logit of stream 0']", -0.5)
-    assert f"After {rounds} rounds" in told(page)
+    page.set_to("input.round", rounds)
+    page.set_to("input[aria-label='logit from stream 1 to stream 3']", -2.5)
+    page.set_to("input[aria-label='pre logit of stream 2']", 1.25)
+    page.set_to("input[aria-label='post logit of stream 0']", -0.5)
+    assert f"After {rounds} rounds" in page.told()
     page.check_receipts(40, explorer=explorer)
 
 

@@ -41,39 +41,35 @@ def page(show):
     return show("explorer", wanted, ".v4mini-routing .told")
 
 
-def told(page):
-    return page.text(".told")
-
-
 def token(page, t):
     return page.all(".v4mini-routing .token")[t]
 
 
 def test_words_and_experts_answer_to_the_mouse(page):
-    assert "Layer 3: the gate chooses by affinity + bias. Token 11, ␣self, goes to expert 5" in told(page)
+    assert "Layer 3: the gate chooses by affinity + bias. Token 11, ␣self, goes to expert 5" in page.told()
     page.keep("light")
     page.click(token(page, 1))
-    assert "Token 1, def, goes to expert" in told(page)
+    assert "Token 1, def, goes to expert" in page.told()
     page.click("canvas.heat", 0.3, 0.1)                 # first layer
-    assert "Layer 0: the table chooses by token id" in told(page)
+    assert "Layer 0: the table chooses by token id" in page.told()
     expert = page.all(".choice tbody button")[0].text
     page.click(page.all(".choice tbody button")[0])
     assert f"Expert {expert} in layer 0" in page.text(".expert caption")
     page.click("canvas.heat", 0.75, 0.8)
     page.click(token(page, 11))
-    assert "Layer 3" in told(page) and "Token 11" in told(page)
+    assert "Layer 3" in page.told() and "Token 11" in page.told()
 
 
 def test_every_part_answers_to_the_keyboard_alone(page):
     page.script("document.querySelector('.token[tabindex=\"0\"]').focus()")
     page.press("ARROW_LEFT")
-    assert "Token 10, ␣return" in told(page)
+    assert "Token 10, ␣return" in page.told()
     page.press("END")
-    assert "Token 17" in told(page)
+    assert "Token 17" in page.told()
     page.press("TAB", "TAB")                            # the list of what the map shows, then the map
     assert page.script("return document.activeElement.className") == "heat"
     page.press("PAGE_UP", "HOME", "ARROW_RIGHT")
-    assert "Layer 0" in told(page) and "Expert 1 in layer 0" in page.text(".expert caption")
+    assert "Layer 0" in page.told() and "Expert 1 in layer 0" in page.text(".expert caption")
     page.press("TAB", "ARROW_DOWN", "ENTER")            # the table of the token's experts
     assert page.script("return !!document.activeElement.closest('.choice')")
     stops = page.script("return document.querySelectorAll('.choice [tabindex=\"0\"]').length")
@@ -97,23 +93,23 @@ def test_each_receipt_s_line_of_python_gives_the_number_that_was_clicked(page, s
 
 def test_switches_run_the_model_and_one_button_takes_all_back(page):
     page.click(".use_bias")
-    page.until(lambda: "What if: bias off." in told(page) and "expert 5" in told(page))
-    page.script("""const k = document.querySelector('.top_k'); k.value = 3; k.dispatchEvent(new Event('input'));""")
-    page.until(lambda: "3 experts a token instead of 2, bias off." in told(page))
+    page.until(lambda: "What if: bias off." in page.told() and "expert 5" in page.told())
+    page.set_to(".top_k", 3)
+    page.until(lambda: "3 experts a token instead of 2, bias off." in page.told())
     page.click(".reset")
-    page.until(lambda: "The router is the model's own." in told(page))
+    page.until(lambda: "The router is the model's own." in page.told())
     page.click(page.all(".choice tbody button")[0])     # the best expert: now it may not answer
     best = page.all(".choice tbody button")[0].text
     page.click(".on")
-    page.until(lambda: f"What if: expert {best} of layer 3 off." in told(page))
+    page.until(lambda: f"What if: expert {best} of layer 3 off." in page.told())
     assert "Kullback-Leibler" in page.text(".next")
     page.keep("what-if")
     page.click(".on")
-    page.until(lambda: "The router is the model's own." in told(page))
-    page.script("""const by = document.querySelector('.by'); by.value = -1; by.dispatchEvent(new Event('input'));""")
-    page.until(lambda: f"bias of expert {best} in layer 3 -1.00" in told(page))
+    page.until(lambda: "The router is the model's own." in page.told())
+    page.set_to(".by", -1)
+    page.until(lambda: f"bias of expert {best} in layer 3 -1.00" in page.told())
     page.click(".reset")
-    page.until(lambda: "The router is the model's own." in told(page))
+    page.until(lambda: "The router is the model's own." in page.told())
 
 
 def test_what_is_typed_is_shown_and_not_obeyed(page):
@@ -123,8 +119,7 @@ def test_what_is_typed_is_shown_and_not_obeyed(page):
     page.until(lambda: "z" in page.text(".strip") and "self" not in page.text(".strip"))
     assert "</" in page.text(".strip") and not page.all(".strip b")
     page.keep("typed")
-    page.script("""const t = document.querySelector('.text');
-        t.value = 'def add(self, a, b):\\n    return self.a + self.b\\n'; t.dispatchEvent(new Event('input'));""")
+    page.set_to(".text", "def add(self, a, b):\n    return self.a + self.b\n")
     page.until(lambda: "self" in page.text(".strip"))
 
 

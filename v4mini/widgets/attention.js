@@ -3,7 +3,6 @@
 const MEAN = -1;            // as a head: the mean of all
 const SHOWN = 10;           // rows of the table of what is read most
 const KINDS = {window: "window", csa: "CSA", hca: "HCA"};
-const WAIT = 150;           // milliseconds without a move before Python hears of it
 
 /** The attention of one layer, as looks.py packs it. */
 class Looks {

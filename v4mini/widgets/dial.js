@@ -1,7 +1,6 @@
 // The number dial: a value and its bits in four formats, and a block of neighbours that share a scale.
 // Values of codes are Python's tables; rounding here is a search in them.
 
-const WAIT = 150;           // milliseconds without a move before Python hears of it
 const LINE = {width: 760, height: 96, side: 20, axis: 52};
 const LARGEST = 3.3895313892515355e38;     // of bfloat16
 const TOPS = {e4m3: 448, e2m1: 6};
@@ -189,17 +188,17 @@ class Dial extends Explorer {
     const low = Math.min(...values, this.value), high = Math.max(...values, this.value);
     this.shown = [low, high];
     const x = value => LINE.side + (value - low) / (high - low || 1) * (LINE.width - 2 * LINE.side);
-    const text = (words, attributes) => { const element = svg("text", {class: "label", "text-anchor": "middle", ...attributes}); element.append(words); return element; };
     let last = -99;
     const ticks = near.flatMap(c => {
       const value = own.decode(c), at = x(value), parts = [svg("line", {class: c === code ? "tick chosen" : "tick", x1: at, x2: at,
         y1: LINE.axis - (c === code ? 16 : 9), y2: LINE.axis + (c === code ? 16 : 9)})];
       if (at - last < 44 && c !== code) return parts;
       last = at;
-      return [...parts, text(shortest(value), {x: at, y: LINE.axis + 32})];
+      return [...parts, svgText(shortest(value), {x: at, y: LINE.axis + 32, "text-anchor": "middle"})];
     });
     this.line.replaceChildren(svg("line", {class: "tick", x1: LINE.side, x2: LINE.width - LINE.side, y1: LINE.axis, y2: LINE.axis}), ...ticks,
-      svg("circle", {class: "dot", r: 6, cx: x(this.value), cy: LINE.axis}), text(shortest(this.value), {x: clamp(x(this.value), 30, LINE.width - 30), y: 18}));
+      svg("circle", {class: "dot", r: 6, cx: x(this.value), cy: LINE.axis}),
+      svgText(shortest(this.value), {x: clamp(x(this.value), 30, LINE.width - 30), y: 18, "text-anchor": "middle"}));
     this.line.setAttribute("aria-label", `Number line: ${shortest(this.value)} among the values of ${own.name} near it, ${values.map(shortest).join(", ")}.`);
   }
 

@@ -27,6 +27,9 @@ function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Words in a picture. */
+const svgText = (words, attributes) => svg("text", {class: "label", ...attributes}, words);
+
 /** An input with its label; `into` receives the input. */
 function field(words, attributes, kind = "input") {
   const input = make(kind, attributes);
@@ -40,6 +43,8 @@ function field(words, attributes, kind = "input") {
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+const WAIT = 150;           // milliseconds without a move before Python hears of it
 
 /** Call f when there was no call for so many milliseconds. */
 function debounced(f, milliseconds) {

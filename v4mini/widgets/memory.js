@@ -1,6 +1,5 @@
 // The memory explorer: what does a context of so many tokens keep? Python sends what each part grows by; the sums are made here.
 
-const WAIT = 150;           // milliseconds without a move before Python hears of it
 const FINE = 16;            // steps of the slider for each doubling
 const CHART = {width: 640, height: 250, left: 62, bottom: 34, top: 10, right: 12};
 const LABELS = [[1, -7, "start"], [4, 18, "start"], [16, -8, "end"]];     // of the lines: doublings, pixels below, what stands there
@@ -186,23 +185,22 @@ class Memory extends Explorer {
     const low = Math.floor(Math.log10(Math.min(...lines.flat()))), high = Math.ceil(Math.log10(Math.max(...lines.flat())));
     const x = n => left + Math.log2(n) / doublings * (width - left - right);
     const y = bytes => height - bottom - (Math.log10(bytes) - low) / (high - low) * (height - bottom - top);
-    const text = (words, attributes) => { const element = svg("text", attributes); element.append(words); return element; };
     const grid = [];
     for (let power = low; power <= high; power += high - low > 7 ? 2 : 1) {
       grid.push(svg("line", {x1: left, x2: width - right, y1: y(10 ** power), y2: y(10 ** power), class: "grid"}),
-        text(human(10 ** power).replace(".00", ""), {x: left - 6, y: y(10 ** power) + 4, class: "label", "text-anchor": "end"}));
+        svgText(human(10 ** power).replace(".00", ""), {x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end"}));
     }
     for (let power = 0; power <= doublings; power += 4) {
       const words = power < 10 ? String(2 ** power) : power < 20 ? `${2 ** (power - 10)}K` : "1M";
-      grid.push(text(words, {x: x(2 ** power), y: height - bottom + 18, class: "label", "text-anchor": "middle"}));
+      grid.push(svgText(words, {x: x(2 ** power), y: height - bottom + 18, "text-anchor": "middle"}));
     }
     const curves = lines.flatMap((line, i) => [svg("polyline", {class: `curve curve${i}`,
       points: line.map((bytes, k) => `${x(lengths[k]).toFixed(1)},${y(bytes).toFixed(1)}`).join(" ")}),
-      text(shown[i], {class: "label", x: x(2 ** LABELS[i][0]), y: y(this.total(shown[i], 2 ** LABELS[i][0])) + LABELS[i][1],
+      svgText(shown[i], {x: x(2 ** LABELS[i][0]), y: y(this.total(shown[i], 2 ** LABELS[i][0])) + LABELS[i][1],
         "text-anchor": LABELS[i][2]})]);
     const dots = shown.map((name, i) => svg("circle", {class: `dot curve${i}`, r: 4.5, cx: x(this.tokens), cy: y(this.totals[name])}));
     this.chart.replaceChildren(...grid, svg("line", {x1: x(this.tokens), x2: x(this.tokens), y1: top, y2: height - bottom, class: "here"}),
-      ...curves, ...dots, text("context (tokens)", {class: "label", x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle"}));
+      ...curves, ...dots, svgText("context (tokens)", {x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle"}));
     this.chart.setAttribute("aria-label", `Bytes of ${shown.join(", ")} from 1 to ${this.sent.longest.toLocaleString("en")} tokens, now at `
       + `${this.tokens.toLocaleString("en")}. The slider above moves it.`);
   }

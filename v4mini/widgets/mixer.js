@@ -1,6 +1,5 @@
 // The stream mixer: a hand moves logits, the matrix and the streams follow at once; Python hears of it and can be asked the same.
 
-const WAIT = 150;           // milliseconds without a move before Python hears of it
 const COLUMNS = 48;         // numbers of a stream that are drawn
 const CURVE = {width: 420, height: 190, left: 56, bottom: 34, top: 10, right: 12};
 
@@ -196,18 +195,17 @@ class Mixer extends Explorer {
     const found = this.film.map(({columns}) => errors(columns));
     const x = round => left + round / this.most * (width - left - right);
     const y = error => height - bottom - (clamp(Math.log10(Math.max(error, 1e-30)), low, high) - low) / (high - low) * (height - bottom - top);
-    const text = (words, attributes) => { const element = svg("text", {class: "label", ...attributes}); element.append(words); return element; };
     const parts = [];
     for (const power of [-8, -6, -4, -2, 0]) {
       parts.push(svg("line", {class: "grid", x1: left, x2: width - right, y1: y(10 ** power), y2: y(10 ** power)}),
-        text(`1e${power}`, {x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end"}));
+        svgText(`1e${power}`, {x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end"}));
     }
-    for (let round = 0; round <= this.most; round += 5) parts.push(text(String(round), {x: x(round), y: height - bottom + 16, "text-anchor": "middle"}));
+    for (let round = 0; round <= this.most; round += 5) parts.push(svgText(String(round), {x: x(round), y: height - bottom + 16, "text-anchor": "middle"}));
     const line = side => found.map((error, round) => `${x(round).toFixed(1)},${y(error[side]).toFixed(1)}`).join(" ");
     this.curve.replaceChildren(...parts, svg("polyline", {class: "curve curve0", points: line(0)}),
       svg("polyline", {class: "curve curve1", points: line(1)}),
       svg("line", {class: "here", x1: x(this.rounds), x2: x(this.rounds), y1: top, y2: height - bottom}),
-      text("rounds", {x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle"}));
+      svgText("rounds", {x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle"}));
     this.curve.setAttribute("aria-label", `Worst sums by round: rows ${found.filter((_, i) => i % 5 === 0).map(error => error[0].toExponential(0))
       .join(", ")} after rounds 0, 5, 10, 15, 20.`);
   }

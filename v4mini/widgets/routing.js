@@ -2,7 +2,6 @@
 // Only what needs the model goes back to it: another text, a changed router, the counts over a corpus.
 
 const ROWS = 12;            // experts listed for a token
-const WAIT = 150;           // milliseconds without a move before the model runs
 
 class Routing extends Explorer {
   // ---- what Python says and hears ----
