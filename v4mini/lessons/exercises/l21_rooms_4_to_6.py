@@ -161,7 +161,7 @@ def _codes_as_integers(codes):
 
 def _codes_without_subnormals(codes):
     exponent, mantissa = codes >> 3 & 15, codes & 7
-    return np.where(codes & 128, -1, 1) * np.exp2(exponent.astype(np.float32) - 7) * (1 + mantissa / 8)
+    return np.where(codes & 128, -1, 1) * np.ldexp(np.float32(1), exponent.astype(np.int64) - 7) * (1 + mantissa / 8)
 
 
 def scale_values(codes):                                            # uint8 [...] -> float32 [...]
@@ -318,7 +318,7 @@ EXERCISES = [
              hints=("A code is an index into a table of 256 values: e4m3.TABLE.",)),
     Exercise("museum.bytes_as_scales", _scale_cases, ours=scale_values, differently=_scales_by_power, tolerance=0,
              wrong=(_bytes_as_scales, _scales_off_by_one),
-             hints=("The byte is an exponent, 127 too large. np.exp2 wants a float.",)),
+             hints=("The byte is an exponent, 127 too large: 1 times 2 to the byte - 127. np.ldexp does that exactly.",)),
     Exercise("museum.fp4_as_fp8", _packed_cases, ours=fp4_values, differently=_packed_by_table, tolerance=0,
              wrong=(_packed_as_fp8, _packed_high_first), hints=("Two numbers share a byte; the first lies in the low four bits.",
                                                                 "e2m1.TABLE has their 16 values.")),
