@@ -1,5 +1,6 @@
 """v4mini train and v4mini card, as a user meets them."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -87,6 +88,26 @@ def test_what_was_left_out_is_written_down(small, tmp_path):
     assert "For contrast, a model of the same recipe, 6 of its steps, without one part:\nthe indexers' training" in told
     assert "untrained" in told and " trained " not in told.split("For contrast")[1].split("Facts")[1]
     assert run("card", whole / "model").output == told
+
+
+def test_a_run_goes_on_where_a_models_recipe_grew(small, tmp_path, monkeypatch):
+    out, further = tmp_path / "out", tmp_path / "further"
+    assert run("train", "--config", small, "--out", out, "--backend", "numpy").exit_code == 0
+    whole = run("train", "--config", small, "--from", out / "model", "--out", further, "--backend", "numpy")
+    assert whole.exit_code == 2 and "--from: expected a model of this config that had the first stages" in whole.output
+    text = recipe.general(CONFIG).stages[0]
+    more = dataclasses.replace(text, name="more", steps=3, length=64, mix={"lengths": 1.0}, first_use=True, sink_rate=10.0)
+    monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (text, more)))
+    begun = run("train", "--config", small, "--from", out / "model", "--out", further, "--steps", 8, "--backend", "numpy")
+    assert begun.exit_code == 0 and "step 8, " in begun.output, begun.output
+    both = run("train", "--config", small, "--from", out / "model", "--out", further, "--resume", "--backend", "numpy")
+    assert both.exit_code == 2 and "--from: it begins a run" in both.output
+    report = json.loads(run("train", "--config", small, "--out", further, "--resume", "--backend", "numpy", "--json").output)
+    assert report["done"] and (report["step"], report["tokens"]) == (9, 6 * 96 + 3 * 128)
+    before, after = (json.loads(run("card", folder / "model", "--json").output)["trained"] for folder in (out, further))
+    assert after["stages"][0] == before["stages"][0] and [(s["name"], s["steps"]) for s in after["stages"]][1:] == [("more", 3)]
+    assert after["hours"] > before["hours"] and after["from_released"] == ["more"] and "from_released" not in before
+    assert "'more' began with the weights of the stage before as they ship" in run("card", further / "model").output
 
 
 def test_an_unfinished_run_can_be_exported_too(small, tmp_path):

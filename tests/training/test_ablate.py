@@ -110,6 +110,7 @@ def test_a_table_of_costs_is_one_of_losses(model_of, small_tokenizer, small_reci
     assert sinks["cost"] == pytest.approx(sinks["loss"] - found["whole"]["loss"], abs=1e-9) and sinks["cost"] != 0
     first, second = (less - own)[32:].reshape(2, 64).mean(1)
     assert sinks["error"] == pytest.approx(abs(first - second) / 2, abs=1e-9)           # of two blocks: half their distance
+    assert {"lengths", "right"} <= set(sinks) and 0 <= sinks["lengths"] <= 1
     assert mtp["cost"] == 0 and 0 <= mtp["mtp"] <= 1 and 0 <= sinks["right"] <= 1
     with pytest.raises(Refused, match="at least 10,000 tokens"):
         ablations(model, small_tokenizer, texts[:1], tokens=10_000)
@@ -127,9 +128,9 @@ def test_only_what_a_model_has_is_taken_away():
 def test_the_page_names_what_is_not_used():
     row = {"part": "sinks", "what": "none", "operation": "attend", "loss": 2.0, "cost": 0.01, "error": 0.005, "right": 1.0}
     found = {"date": "2026-01-02", "command": "v4mini card X --ablate", "tokens": 100, "skipped": 5, "haystack": 64,
-             "questions": 8, "whole": {"loss": 1.99, "right": 1.0, "mtp": 0.6}}
+             "questions": 8, "whole": {"loss": 1.99, "right": 1.0, "lengths": 0.7, "mtp": 0.6}}
     for change, is_used in (({}, False), ({"cost": 0.011}, True), ({"right": 0.9}, True), ({"cost": -1.0}, False),
-                            ({"mtp": 0.3}, True), ({"mtp": 0.6}, False)):
+                            ({"mtp": 0.3}, True), ({"mtp": 0.6}, False), ({"lengths": 0.3}, True), ({"lengths": 0.7}, False)):
         page = card.ablations_text({**found, "without": [{**row, **change}]})
         assert ("Not used by this model, as far as this can tell: sinks" in page) != is_used, change
         assert "2026-01-02" in page and ("silent in 30.0%" in page) == (change.get("mtp") == 0.3)

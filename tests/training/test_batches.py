@@ -58,6 +58,16 @@ def test_other_rows_are_one_sequence_each_and_jump(feed_of, kind):
     assert any((np.diff(batch.positions[row]) > 1).any() for row in batch.spans)
 
 
+def test_each_question_about_a_length_weighs_as_much_as_any_other_of_its_row(feed_of):
+    batch = feed_of().batch(stage(mix={"lengths": 1.0}))
+    assert set(256 * np.arange(1, 7)) <= set(batch.ends) and len(batch.ends) > 6
+    questions = np.split(batch.weights, batch.ends[:-1])
+    for row in range(6):
+        inside = [weights for weights, end in zip(questions, batch.ends) if 256 * row < end <= 256 * (row + 1)]
+        assert all(weights.argmax() == len(weights) - 2 for weights in inside)
+        np.testing.assert_allclose([weights.max() for weights in inside], 0.9 * 256 / len(inside), rtol=1e-5)
+
+
 def test_a_mix_is_drawn_by_its_shares(feed_of):
     feed = feed_of()
     texts = sum(int((b.weights == 1).sum()) / 256 for b in (feed.batch(stage(mix={"text": 3, "facts": 1})) for _ in range(100)))
@@ -71,7 +81,7 @@ def test_text_that_does_not_jump_only_starts_elsewhere(feed_of):
 
 
 def test_a_restored_feed_goes_on_with_the_very_next_batch(feed_of):
-    mixed = stage(mix={"text": 0.5, "facts": 0.2, "copying": 0.1, "brackets": 0.1, "sums": 0.1})
+    mixed = stage(mix={"text": 0.4, "facts": 0.2, "lengths": 0.1, "copying": 0.1, "brackets": 0.1, "sums": 0.1})
     feed = feed_of()
     for _ in range(7):
         feed.batch(mixed)

@@ -12,7 +12,9 @@ NEEDLES = {"tokens": 4096, "haystacks": 3, "questions": 64, "right": 0.984375, "
            "others": 0, "similar": 0.0, "prefill_seconds": 1.5, "question_seconds": 0.0123, "cache_bytes": 1000,
            "indexers": "trained"}
 MEASURED = {"held_out": {"bits_per_byte": 2.34567, "bytes": 12345, "tokens": 4000, "nats": 20000.0, "xz": 2.1},
-            "router": {"0": 1.25, "1": 2.5}, "mtp_agreement": 0.4321, "index_recall": {"3": 0.678},
+            "router": {"0": 1.25, "1": 2.5}, "mtp_agreement": 0.4321,
+            "lengths": {"longest": 2048, "questions": 256, "right": 0.6789, "by_letter": [1.0, 0.5], "commonest": 0.2468},
+            "index_recall": {"3": 0.678},
             "needles": [NEEDLES, {**NEEDLES, "right": 0.03125, "others": 40, "similar": 1.0, "indexers": "untrained"}]}
 
 
@@ -73,7 +75,7 @@ def test_the_page_says_each_number_and_nothing_that_was_not_measured():
     assert bare.startswith("mini: ") and "Trained" not in bare and "Held-out" not in bare and "haystack" not in bare
     page = card.card_text({"model": model, "measured": MEASURED})
     for words in ("12,345 bytes", "2.346 bits per byte", "2.100", "1.25, 2.50", "43.2%", "67.8%", "3 x 64", "98.4%", "3.1%",
-                  "12.3", "untrained"):
+                  "12.3", "untrained", "256 texts", "67.9%", "24.7%", "100 50"):
         assert words in page, words
     fewer = {name: value for name, value in MEASURED.items() if name != "mtp_agreement"}
     without = card.card_text({"model": model, "measured": fewer})

@@ -124,3 +124,29 @@ def test_router_load_is_counted_per_layer(small, rng):
 def test_no_text_is_refused(small, small_tokenizer):
     with pytest.raises(Refused, match="expected some text"):
         evaluate.bits_per_byte(small, small_tokenizer, [""])
+
+
+class Counts:
+    """A model that answers from the number of tokens, except that it is one letter late from `until` on."""
+
+    def __init__(self, marks, until):
+        self.marks, self.until = marks, until
+
+    def new_cache(self):
+        return None
+
+    def prefill(self, ids, cache):
+        assert ids[-2:].tolist() == [self.marks.length, self.marks.is_]
+        entries = len(ids) // 128
+        letter = 0 if entries == 0 else 1 + int(np.log2(entries))
+        return np.eye(2000)[self.marks.letters[letter + (len(ids) >= self.until)]]
+
+
+@pytest.mark.parametrize("until, right, by_letter", [(10_000, 1.0, [1, 1, 1, 1, 1]), (256, None, [1, 1, 0, 0, 0])])
+def test_lengths_are_right_where_the_doubling_is(small_tokenizer, until, right, by_letter):
+    marks = Marks.of(small_tokenizer)
+    text = np.arange(100, 200)                          # shorter than the longest text: repeated
+    found = evaluate.lengths(Counts(marks, until), small_tokenizer, text, 200)
+    assert found["by_letter"] == by_letter and found["questions"] == 200 and found["longest"] == 2048
+    assert right is None or found["right"] == right
+    assert 0.2 <= found["commonest"] < 0.3 and (until > 256 or 0.3 < found["right"] < 0.5)

@@ -6,7 +6,7 @@ import pytest
 from v4mini import Refused
 from v4mini.training.facts import LETTERS, VALUE, Difficulty, Marks, fact_row, haystack, new_key
 
-MARKS = Marks(fact=901, is_=902, ask=903, letters=np.arange(500, 536))
+MARKS = Marks(fact=901, is_=902, ask=903, length=904, letters=np.arange(500, 536))
 TEXT = np.random.default_rng(1).integers(0, 600, 5000)          # holds letters, no marks
 
 

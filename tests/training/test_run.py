@@ -46,6 +46,34 @@ def test_going_on_from_a_checkpoint_is_never_having_stopped(run_of, tmp_path):
     assert whole.is_over and again.is_over and again.tokens == whole.tokens == 4 * 144 + 6 * 192
 
 
+def test_a_run_that_begins_at_a_stage_is_one_that_came_there(run_of, small_recipe):
+    """With the parameters that the stages before gave, the next stage begins alike, but for what was drawn before."""
+    came, begun = run_of(), run_of()
+    advance(came, 4)
+    came.enter_next_stage()
+    params = {name: values.copy() for name, values in came.params.items()}
+    begun.begin_at(1, params, {"step": 4, "tokens": 4 * 144, "seconds": 0.0})
+    begun.feed.restore(came.feed.state())
+    assert advance(begun, 6) == advance(came, 6)
+    same_bits(came, begun)
+    with pytest.raises(Refused, match="params: .* is (missing|unknown)"):
+        run_of().begin_at(0, came.params, {"step": 0, "tokens": 0, "seconds": 0.0})
+
+
+def test_a_stage_of_first_use_begins_with_sinks_that_take_weight(run_of, small_recipe):
+    first, last = small_recipe.stages
+    run = run_of(dataclasses.replace(small_recipe, stages=(first, dataclasses.replace(last, first_use=True, sink_rate=10.0))))
+    advance(run, 4)
+    run.enter_next_stage()
+    sinks = {name: values.copy() for name, values in run.params.items() if name.endswith("attn_sink")}
+    assert all((np.abs(values) > 0.1).any() for name, values in sinks.items() if name.startswith("layers."))
+    assert run.optimisers.adamw.steps == 0
+    advance(run, 1)
+    moved = max(float(np.abs(run.params[name] - values).max()) for name, values in sinks.items())
+    plain = run.recipe.vector_rate * last.rate
+    assert moved == pytest.approx(10 * plain, rel=1e-3)         # AdamW's first step is as long as its rate
+
+
 def test_the_loss_falls(run_of, small_recipe):
     run = run_of(Recipe(small_recipe.config, (Stage("text", 20, 3, 64, {"text": 1.0}, 0.03, warm_up=3),)))
     losses = [line["losses"]["next"] for line in advance(run, 20)]

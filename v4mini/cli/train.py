@@ -33,11 +33,14 @@ SOURCE = "the standard library of Python {}.{}, without the modules held out"
               help="Leave out what teaches the indexers, or what balances the experts: for contrast.")
 @click.option("--anticipate", default=0, metavar="STEPS", type=click.IntRange(0),
               help="Anticipatory routing: experts are chosen by the model of so many steps before.  [default: 0, at once]")
+@click.option("--from", "model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Begin with the stage after the last that this model had, as its card.json says, and with its weights.")
 @click.option("--export", "export_to", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the model in the released format.  [default: OUT/model, once the recipe is done]")
 @backend_option
 @json_option
-def train(name, out, resume, steps, threads, tokenizer_path, text_folder, without, anticipate, export_to, backend, as_json):
+def train(name, out, resume, steps, threads, tokenizer_path, text_folder, without, anticipate, model, export_to, backend,
+          as_json):
     """Train a model on this machine, on text that every Python brings along.
 
     Ctrl-C or SIGTERM stops after the running step and saves; so does --steps. The log is OUT/log.jsonl, its picture OUT/log.png.
@@ -53,11 +56,13 @@ def train(name, out, resume, steps, threads, tokenizer_path, text_folder, withou
     expect_exportable(export_to or out / "model")
     recipe = _recipe(name, without, anticipate)
     _expect_place(out, resume)
+    if model and resume:
+        raise Refused("--from: it begins a run. Leave it out to go on with one.")
     texts = _texts(text_folder, out)
     make_folder(out)
     with only_trainer(out):
         _expect_place(out, resume)                      # as it is now that nobody else writes
-        run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, recipe, backend)
+        run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, recipe, backend, model)
         is_done = _go_on(run, out, steps, None if as_json else _teller(recipe))
         _draw(out)
         target = export_to or (out / "model" if is_done else None)
@@ -115,18 +120,38 @@ def _expect_place(out, resume):
         raise Refused(f"--out: expected an empty folder, or one of a run, got {strange[0]!r} in {out}. Name another folder.")
 
 
-def _open(name, out, resume, tokenizer_path, texts, recipe, backend):   # -> Run, text of its tokenizer.json
+def _open(name, out, resume, tokenizer_path, texts, recipe, backend, model):    # -> Run, text of its tokenizer.json
     from v4mini.text.tokenizer import Tokenizer
     from v4mini.training.checkpoint import NAME
     from v4mini.training.corpus import Corpus
     from v4mini.training.run import Run
 
-    tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
+    tokenizer_text = _tokenizer_text(name, out, tokenizer_path or model, recipe.config, texts, resume)
     tokenizer = Tokenizer(tokenizer_text)
     run = Run(recipe, Corpus.of(texts, tokenizer), tokenizer, backend)
     if resume:
         run.restore(out / NAME)
+    elif model:
+        _begin_from(run, model, out)
     return run, tokenizer_text
+
+
+def _begin_from(run, model, out):
+    """Its weights and what its card says of the stages before; the card lies in OUT until the new one is written."""
+    from v4mini.training.card import read_card, write_card
+    from v4mini.training.export import parameters_of
+
+    before = read_card(model)
+    trained = before.get("trained", {"stages": [], "steps": 0, "tokens": 0, "hours": 0})
+    config, params = parameters_of(model)
+    had = [stage["name"] for stage in trained["stages"]]
+    begun = [stage.name for stage in run.recipe.stages[: len(had)]]
+    most = sum(stage.steps for stage in run.recipe.stages[: len(had)])
+    if config != run.recipe.config or had != begun or not 0 < len(had) < len(run.recipe.stages) or trained["steps"] > most:
+        raise Refused(f"--from: expected a model of this config that had the first stages of the recipe, got {model} with "
+                      f"{printable(', '.join(had)) or 'none'}. Leave --from out to begin anew.")
+    run.begin_at(len(had), params, {"step": trained["steps"], "tokens": trained["tokens"], "seconds": 3600 * trained["hours"]})
+    write_card(out, before)
 
 
 def _texts(folder, out):                                # -> [text]
@@ -207,12 +232,14 @@ def _draw(out):
 
 
 def _export(run, out, target, tokenizer_text, text_folder=None):
-    from v4mini.training.card import describe, training_facts, write_card
+    from v4mini.training.card import NAME as CARD
+    from v4mini.training.card import describe, read_card, training_facts, write_card
     from v4mini.training.export import export
     from v4mini.training.loop import LOG, read_log
 
     source = f"the text files of {text_folder}" if text_folder else SOURCE.format(*sys.version_info)
-    facts = training_facts(run, read_log(out / LOG), source)
+    before = read_card(out)["trained"] if (out / CARD).exists() else None
+    facts = training_facts(run, read_log(out / LOG), source, before)
     export(run.config, run.params, target, tokenizer_text, {"weights": f"trained, {run.step} steps, seed {run.recipe.seed}"})
     write_card(target, {"model": describe(target.resolve().name, run.config), "trained": facts})
 

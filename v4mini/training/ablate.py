@@ -7,7 +7,7 @@ same weights without that part. Not here: the measures themselves (evaluate.py),
 import numpy as np
 
 from v4mini.shapes import Refused
-from v4mini.training.evaluate import mtp_agreement, needles, nll
+from v4mini.training.evaluate import lengths, mtp_agreement, needles, nll
 
 TOKENS, SKIPPED = 8192, 512             # of held-out text, read as one context; the first ones have hardly any entries to read
 BLOCK = 256                             # tokens whose mean counts as one observation for the standard error
@@ -129,8 +129,9 @@ def ablations(model, tokenizer, texts, questions=128, tokens=TOKENS, haystack=NE
 
     loss: mean of -log p in nats over tokens SKIPPED to `tokens` of the texts, one behind the other. cost: how much more that is
     than the whole model's; error: the standard error of the cost, over blocks of BLOCK tokens. right: share of `questions` facts
-    fetched from a haystack of that many tokens; not there for 0 questions. mtp: share of the MTP block's guesses that are the
-    model's own next choice; for the MTP block alone, since no next token depends on it.
+    fetched from a haystack of that many tokens; lengths: share of twice as many texts whose length is told; both not there for 0
+    questions. mtp: share of the MTP block's guesses that are the model's own next choice; for the MTP block alone, since no next
+    token depends on it.
     """
     ids = _ids(tokenizer, texts, tokens)
     told = progress or (lambda what: None)
@@ -162,7 +163,10 @@ def _ids(tokenizer, texts, tokens):
 
 
 def _right(model, tokenizer, ids, haystack, questions):
-    return {"right": needles(model, tokenizer, ids, haystack, questions)["right"]} if questions else {}
+    if not questions:
+        return {}
+    return {"right": needles(model, tokenizer, ids, haystack, questions)["right"],
+            "lengths": lengths(model, tokenizer, ids, 2 * questions)["right"]}
 
 
 def _mtp(model, ids):

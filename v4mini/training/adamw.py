@@ -30,12 +30,17 @@ class AdamW:
         self.steps = 0
         self.state = {name: (np.zeros_like(params[name]), np.zeros_like(params[name])) for name in decay}
 
-    def step(self, params, gradients, rate):
-        """Update `params` in place. A tensor without a gradient took no part and stays as it is."""
+    def step(self, params, gradients, rate, shares=None):
+        """Update `params` in place. A tensor without a gradient took no part and stays as it is.
+
+        shares: {name: its rate as a share of `rate`}, 1 where it is not named.
+        """
         self.steps += 1
-        size = rate / (1 - self.betas[0]**self.steps)
+        shares = shares or {}
+        longer = 1 / (1 - self.betas[0]**self.steps)
         unbias = (1 - self.betas[1]**self.steps) ** -0.5
         for name, gradient in gradients.items():
             if name in self.state:
-                self.update(params[name], gradient, *self.state[name], self.betas, size, unbias, 1 - rate * self.decay[name],
-                            self.eps)
+                own = rate * shares.get(name, 1.0)
+                self.update(params[name], gradient, *self.state[name], self.betas, own * longer, unbias,
+                            1 - own * self.decay[name], self.eps)

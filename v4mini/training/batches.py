@@ -10,9 +10,10 @@ from v4mini.training import synthetic
 from v4mini.training.batch import Batch
 from v4mini.training.corpus import Rows
 from v4mini.training.facts import Marks, fact_row
+from v4mini.training.lengths import length_rows
 from v4mini.training.positions import scattered
 
-KINDS = ("text", "facts", "copying", "brackets", "sums")
+KINDS = ("text", "facts", "lengths", "copying", "brackets", "sums")
 ANSWERS = 0.9               # of the weight of a row that is no text
 
 
@@ -25,7 +26,7 @@ class Batches:
         self.rows = None
 
     def batch(self, stage):                             # Stage -> Batch
-        """The next `stage.rows` rows of `stage.length` tokens: each a document's parts, or one sequence of something else."""
+        """The next `stage.rows` rows of `stage.length` tokens: each parts of documents, texts of all lengths, or one sequence."""
         kinds = self.rng.choice(list(stage.mix), stage.rows, p=np.array(list(stage.mix.values())) / sum(stage.mix.values()))
         sequences, weights, positions = [], [], []
         for kind in kinds:
@@ -45,12 +46,16 @@ class Batches:
                 self.rows = Rows(self.corpus, stage.length)
             return [(ids, np.ones(len(ids), np.float32)) for ids in self.rows.next(self.rng)]
         if kind == "facts":
-            ids, is_answer = fact_row(self.rng, self.corpus.ids, self.marks, stage.length, stage.difficulty)
+            found = [fact_row(self.rng, self.corpus.ids, self.marks, stage.length, stage.difficulty)]
+        elif kind == "lengths":
+            found = length_rows(self.rng, self.corpus.ids, self.marks, stage.length)
         elif kind in KINDS:
-            ids, is_answer = getattr(synthetic, kind)(self.rng, self.corpus.ids, self.tokenizer, stage.length)
+            found = [getattr(synthetic, kind)(self.rng, self.corpus.ids, self.tokenizer, stage.length)]
         else:
             raise Refused(f"mix: expected some of {', '.join(KINDS)}, got {kind!r}.")
-        return [(ids, row_weights(is_answer))]
+        weights = row_weights(np.concatenate([is_answer for _, is_answer in found]))
+        ends = np.cumsum([len(ids) for ids, _ in found])[:-1]
+        return list(zip([ids for ids, _ in found], np.split(weights, ends)))
 
     def state(self):                                    # -> plain JSON values
         """What `restore` needs to go on with the very next batch."""

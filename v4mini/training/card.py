@@ -1,7 +1,7 @@
 """The model card: what a model was trained on, for how long, and what it can do, as JSON and as text.
 
     trained     from a run: data, steps, tokens, hours, losses, stages
-    measured    from evaluate.py: bits per byte beside xz, needles, router load, MTP agreement, indexer recall
+    measured    from evaluate.py: bits per byte beside xz, needles, router load, lengths, MTP agreement, indexer recall
     ablations   from ablate.py: loss and needles without each part
     beside      what cards of other models say, that had the same recipe with a part of it left out
 
@@ -21,11 +21,13 @@ from v4mini.shapes import Refused
 from v4mini.training.evaluate import (
     bits_per_byte,
     index_recall,
+    lengths,
     mtp_agreement,
     needles,
     router_load,
     with_random_indexers,
 )
+from v4mini.training.lengths import UNIT
 from v4mini.training.recipe import left_out
 from v4mini.training.records import CARD, expect_like
 from v4mini.untrusted import is_text, parse_json, read_file
@@ -50,9 +52,13 @@ def describe(name, config):             # -> dict
             "bytes": sum(spec.nbytes for spec in tensors(config))}
 
 
-def training_facts(run, lines, texts):  # Run, log lines, str -> dict
-    """What a run was: from itself and its log. `texts` says where the text came from."""
-    stages = []
+def training_facts(run, lines, texts, before=None):     # Run, log lines, str, dict -> dict
+    """What a run was: from itself and its log. `texts` says where the text came from.
+
+    before: what the card says of the model whose weights, as they ship, the run began with.
+    """
+    stages = list(before["stages"]) if before else []
+    began = len(stages)
     for stage in run.recipe.stages[: run.number + 1]:
         own = [line for line in lines if line["stage"] == stage.name]
         if own:
@@ -63,7 +69,13 @@ def training_facts(run, lines, texts):  # Run, log lines, str -> dict
     return {"texts": texts, "text_bytes": corpus.nbytes, "text_tokens": len(corpus), "steps": run.step, "tokens": run.tokens,
             "hours": run.seconds / 3600, "seed": run.recipe.seed, "without": left_out(run.recipe), "stages": stages,
             "version": __version__,
-            "machine": f"{platform.machine()}, Python {platform.python_version()}"}
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            **_begun(before, [stage["name"] for stage in stages[began:]])}
+
+
+def _begun(before, names):                              # which stages began from weights as they ship
+    had = before.get("from_released", []) + names[:1] if before else []
+    return {"from_released": had} if had else {}
 
 
 def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None, is_taught=True):     # -> dict
@@ -85,6 +97,8 @@ def measurements(model, tokenizer, texts, params, haystacks, questions=128, prog
     if model.weights.mtp is not None:
         told("MTP agreement")
         measured["mtp_agreement"] = mtp_agreement(model, [row for row in rows if len(row) > 2])
+    told("lengths")
+    measured["lengths"] = lengths(model, tokenizer, ids)
     told("indexer recall")
     long = [row for row in np.split(ids, range(RECALL_ROW, len(ids), RECALL_ROW)) if len(row) == RECALL_ROW][:RECALL_ROWS]
     recall = index_recall(model.config, params, long, model.ops.name) if long else {}
@@ -159,10 +173,12 @@ def _trained_text(trained):
              s["losses"].get("next"), s["losses"].get("mtp")] for s in trained["stages"]]
     table = text_table(["stage", "layers", "steps", "batch", "rows of", "minutes", "loss", "MTP"], rows)
     lacks = "".join(f"\nLeft out, for contrast: {WHAT[part]}." for part in trained.get("without", []))
+    again = "".join(f"\n{name!r} began with the weights of the stage before as they ship, and new optimisers"
+                    for name in trained.get("from_released", []))
     return (f"Trained on {trained['texts']} ({human_bytes(trained['text_bytes'])}, {trained['text_tokens']:,} tokens)\n"
             f"and on rows made by rules: {trained['tokens']:,} tokens in {trained['steps']:,} steps, "
             f"{trained['hours']:.2f} hours, seed {trained['seed']}, v4mini {trained['version']}, {trained['machine']}"
-            f"{lacks}\n{table}")
+            f"{lacks}\n{table}{again}")
 
 
 def _beside_text(other):
@@ -182,6 +198,12 @@ def _measured_text(measured):
              f"no other text, needs {text['xz']:.3f}", _busiest(measured).capitalize()]
     if "mtp_agreement" in measured:
         lines.append(f"The MTP block's guess is the model's own next choice: {measured['mtp_agreement']:.1%}")
+    if "lengths" in measured:
+        told = measured["lengths"]
+        each = " ".join(f"{100 * share:.0f}" for share in told["by_letter"])
+        lines.append(f"Of {told['questions']} texts of up to {told['longest']:,} tokens it names the length, in doublings of "
+                     f"{UNIT}, of {told['right']:.1%}\n(always the commonest: {told['commonest']:.1%}; by answer in %, shortest "
+                     f"first: {each})")
     for layer, share in measured["index_recall"].items():
         lines.append(f"Layer {layer}: of the entries that attention weighs most in {RECALL_ROW:,} tokens, "
                      f"its indexer picks {share:.1%}")
@@ -191,15 +213,15 @@ def _measured_text(measured):
 def ablations_text(found):              # dict -> text
     """The table of what each part is worth to this model, without training it again; and which parts it does not use."""
     whole, rows = found["whole"], found["without"]
-    lines = [["nothing", "the model as it is", "", f"{whole['loss']:.4f}", "", "", _share(whole)]]
+    lines = [["nothing", "the model as it is", "", f"{whole['loss']:.4f}", "", "", *_shares(whole)]]
     lines += [[one["part"], one["what"], one["operation"], f"{one['loss']:.4f}", f"{one['cost']:+7.4f}", f"{one['error']:.4f}",
-               _share(one)] for one in rows]
+               *_shares(one)] for one in rows]
     unused = [one["part"] for one in rows if not _is_used(one, whole)]
     text = (f"Ablations ({found['date']}, {found['command']}): the same weights, one part taken away at a time\n"
-            + text_table(["without", "that is", "operation", "loss", "cost", "error", "needles"], lines)
+            + text_table(["without", "that is", "operation", "loss", "cost", "error", "needles", "lengths"], lines)
             + f"\nloss in nats over {found['tokens']:,} held-out tokens of one context, its first {found['skipped']:,} left out; "
             f"error: standard error of the cost;\nneedles: share of {found['questions']} facts fetched from "
-            f"{found['haystack']:,} tokens")
+            f"{found['haystack']:,} tokens; lengths: share of {2 * found['questions']} texts whose length is told")
     for one in rows:
         if "mtp" in one:
             text += (f"\nNo next token depends on the MTP block: its guess is the model's own next choice in {whole['mtp']:.1%}, "
@@ -208,12 +230,12 @@ def ablations_text(found):              # dict -> text
 
 
 def _is_used(one, whole):               # whether taking the part away costs anything beyond doubt
-    lost = [whole[share] - one[share] for share in ("right", "mtp") if share in one and share in whole]
+    lost = [whole[share] - one[share] for share in ("right", "lengths", "mtp") if share in one and share in whole]
     return one["cost"] > 2 * one["error"] or any(share > SLACK for share in lost)
 
 
-def _share(one):
-    return f"{one['right']:6.1%}" if "right" in one else ""
+def _shares(one):
+    return [f"{one[name]:6.1%}" if name in one else "" for name in ("right", "lengths")]
 
 
 def _needles_text(measured):

@@ -2,6 +2,7 @@
 
     bits per byte       how well it predicts text, beside what xz makes of the same text
     needles             facts fetched from a haystack of any length
+    lengths             texts whose length it tells, in doublings
     agreement           how often the MTP block's guess is the model's own next choice
     recall              how many of the entries that attention weighs most the indexers pick
 
@@ -21,6 +22,7 @@ from v4mini.shapes import Refused
 from v4mini.training.batch import Batch
 from v4mini.training.facts import VALUE, Marks, haystack
 from v4mini.training.init import initial_values
+from v4mini.training.lengths import drawn_length, length_row
 from v4mini.training.step import Settings, loss_and_gradients
 from v4mini.weights.tree import build
 
@@ -28,6 +30,7 @@ CHUNK = 512                 # tokens read at once
 PREFIX = 8                  # a question stands behind fewer tokens of text than that
 QUESTION = 16               # tokens of a question with its text and its answer, at most
 DEPTHS = 8                  # parts of a haystack, oldest first
+LENGTHS, LONGEST = 256, 2048        # texts whose length is asked for, and tokens of the longest
 
 
 def bits_per_byte(model, tokenizer, texts, progress=None):      # -> {"bits_per_byte", "bytes", "tokens", "nats", "xz"}
@@ -112,6 +115,22 @@ def _answers(model, cache, marks, text, fact, rng):     # -> bool
         if number + 1 < VALUE:
             logits = model.step(fact.value[number], own)
     return True
+
+
+def lengths(model, tokenizer, text, questions=LENGTHS, longest=LONGEST, seed=0):      # text [n] ids -> dict
+    """The share of texts, log-uniformly long and at most `longest` tokens, at whose end the model names the right doubling.
+
+    by_letter: the same for each answer there is, the shortest texts first. commonest: what always giving the commonest one gives.
+    """
+    rng = np.random.default_rng([seed, longest])
+    marks = Marks.of(tokenizer)
+    rows = [length_row(rng, text, marks, drawn_length(rng, longest))[0] for _ in range(questions)]
+    answers = np.array([ids[-1] for ids in rows])
+    right = np.array([model.prefill(ids[:-1], model.new_cache()).argmax() for ids in rows]) == answers
+    letters = [answers == letter for letter in marks.letters if (answers == letter).any()]
+    return {"longest": longest, "questions": questions, "right": float(right.mean()),
+            "by_letter": [float(right[own].mean()) for own in letters],
+            "commonest": max(float(own.mean()) for own in letters)}
 
 
 def mtp_agreement(model, sequences):                    # [[T] ids, ...] -> float, 0 to 1

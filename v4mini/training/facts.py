@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from v4mini.shapes import Refused
-from v4mini.text.special import AUTHORITY, QUERY, TITLE
+from v4mini.text.special import AUTHORITY, DOMAIN, QUERY, TITLE
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+MARKS = (AUTHORITY, TITLE, QUERY, DOMAIN)
 VALUE = 2                                               # tokens of a value
 LONGEST_TEXT = 60                                       # tokens between two of them
 
@@ -26,15 +27,16 @@ class Marks(NamedTuple):
     fact: int
     is_: int
     ask: int
+    length: int                                         # asks how long the text is (lengths.py)
     letters: np.ndarray                                 # [36]
 
     @classmethod
     def of(cls, tokenizer):                             # -> Marks
         """Those of a tokenizer. Raises Refused if it cannot write them."""
-        missing = [name for name in (AUTHORITY, TITLE, QUERY) if name not in tokenizer.special]
+        missing = [name for name in MARKS if name not in tokenizer.special]
         if missing:
             raise Refused(f"facts: wanted the special token {missing[0]}, got a tokenizer without. Use the bundled one or V4's.")
-        return cls(*(tokenizer.special[name] for name in (AUTHORITY, TITLE, QUERY)),
+        return cls(*(tokenizer.special[name] for name in MARKS),
                    np.array([tokenizer.encode(letter)[0] for letter in LETTERS]))
 
 

@@ -19,6 +19,7 @@ from v4mini.training.muon import Muon, newton_schulz
 from v4mini.weights.spec import tensors
 
 DECAY = 0.1
+SINK = ".attn_sink"
 
 
 def learner(spec):                                      # TensorSpec -> "muon" | "adamw" | "balance" | None
@@ -84,10 +85,13 @@ class Optimisers:
         self.adamw = AdamW({spec.name: decay_of(spec) for spec in by["adamw"]}, params, update=update)
         self.balanced = {spec.name: layer_of(spec.name, config) for spec in by["balance"]}
 
-    def step(self, params, gradients, load, rate):
-        """One step of everything. load: {layer: [E] tokens sent to each expert}, MTP's layer after the last."""
+    def step(self, params, gradients, load, rate, sink_rate=1.0):
+        """One step of everything. load: {layer: [E] tokens sent to each expert}, MTP's layer after the last.
+
+        sink_rate: that of sinks, as a share of the other vectors'.
+        """
         self.muon.step(params, gradients, rate)
-        self.adamw.step(params, gradients, rate * self.vector_rate)
+        self.adamw.step(params, gradients, rate * self.vector_rate, {name: sink_rate for name in params if name.endswith(SINK)})
         for name, layer in self.balanced.items():
             if layer in load:
                 params[name] = update_bias(params[name], load[layer], self.bias_speed)

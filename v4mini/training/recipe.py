@@ -4,7 +4,7 @@ Not here: the rows (batches.py), the loop (loop.py).
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from v4mini.config import Config
 from v4mini.shapes import Refused
@@ -36,6 +36,8 @@ class Stage:
     index_weight: float = 1.0
     index_phase: str = "dense"
     quantise: str | None = None
+    first_use: bool = False             # before it, sinks and a head of each HCA layer begin to be of use (first_use.py)
+    sink_rate: float = 1.0              # a sink's rate as a share of AdamW's: a sink is a logit, and has a long way to go
     anticipate: int = 0                 # learned routers choose so many steps before a batch is learnt from; 0: at once
 
     def rate_at(self, step):
@@ -133,9 +135,16 @@ def _fetching(layers):
 
 
 def _speaking():
-    """All layers: text, and not to forget. MTP learns from the third stage on; what ships is rounded as it ships in the last."""
+    """All layers: text, and not to forget. MTP learns from the third stage on; three stages round weights as they ship.
+
+    With texts of this size nothing needs heavy entries or sinks: the window and the picks say all there is. The last three
+    stages also ask for something that stands nowhere, the length of the text; the first of them begins where HCA and sinks can
+    learn it.
+    """
     drills = {"copying": 0.04, "brackets": 0.04, "sums": 0.04}
     mix, fetching = {"text": 0.62, "facts": 0.26, **drills}, {"text": 0.5, "facts": 0.38, **drills}
+    counting = {"lengths": 0.4, "text": 0.33, "facts": 0.21, "copying": 0.02, "brackets": 0.02, "sums": 0.02}
+    everything = {"lengths": 0.16, "text": 0.48, "facts": 0.28, "copying": 0.03, "brackets": 0.02, "sums": 0.03}
     hard = Difficulty(gap=5, similar=0.6)
     rare = Difficulty(gap=5, similar=0.5, spread=8)
     return (Stage("all layers", 100, 16, 512, mix, 0.015, warm_up=15, mtp_weight=0.0),
@@ -144,4 +153,11 @@ def _speaking():
             Stage("longer rows, picked entries", 220, 4, 2048, fetching, 0.012, 0.003, decay_steps=160, difficulty=rare,
                   index_phase="sparse"),
             Stage("in 4 and 8 bits", 100, 4, 2048, fetching, 0.003, 0.0003, decay_steps=100, difficulty=rare, mtp_weight=0.1,
-                  index_phase="sparse", quantise="released"))
+                  index_phase="sparse", quantise="released"),
+            Stage("how long the text is", 180, 4, 2048, counting, 0.005, 0.0015, warm_up=5, decay_steps=80, difficulty=rare,
+                  mtp_weight=0.2, index_phase="sparse", first_use=True, sink_rate=10.0),
+            Stage("all of it, in 4 and 8 bits", 120, 4, 2048, everything, 0.002, 0.0001, decay_steps=110, difficulty=rare,
+                  mtp_weight=0.2, index_phase="sparse", quantise="released", sink_rate=10.0),
+            Stage("keys that are near each other", 100, 4, 2048, {"facts": 0.5, "text": 0.36, "lengths": 0.14}, 0.002, 0.0001,
+                  warm_up=5, decay_steps=90, difficulty=replace(rare, similar=0.7), mtp_weight=0.2, index_phase="sparse",
+                  quantise="released", sink_rate=10.0))

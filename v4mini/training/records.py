@@ -24,20 +24,22 @@ class Each:
 HELD_OUT = {"bits_per_byte": NUMBER, "bytes": WHOLE, "xz": NUMBER}
 NEEDLES = {"tokens": WHOLE, "haystacks": WHOLE, "questions": WHOLE, "right": NUMBER, "by_depth": Each(NUMBER, True),
            "others": WHOLE, "indexers": TEXT, "prefill_seconds": NUMBER, "question_seconds": NUMBER}
-MEASURED = {"held_out": HELD_OUT, "router": Each(NUMBER), "mtp_agreement?": NUMBER, "index_recall": Each(NUMBER),
-            "needles": Each(NEEDLES, True)}
+LENGTHS = {"longest": WHOLE, "questions": WHOLE, "right": NUMBER, "by_letter": Each(NUMBER, True), "commonest": NUMBER}
+MEASURED = {"held_out": HELD_OUT, "router": Each(NUMBER), "mtp_agreement?": NUMBER, "lengths?": LENGTHS,
+            "index_recall": Each(NUMBER), "needles": Each(NEEDLES, True)}
 STAGE = {"name": TEXT, "steps": WHOLE, "rows": WHOLE, "length": WHOLE, "mix": Each(NUMBER), "layers": WHOLE, "seconds": NUMBER,
          "losses": Each(NUMBER)}
 LACKS = Each(LEFT_OUT, True)
 TRAINED = {"texts": TEXT, "text_bytes": WHOLE, "text_tokens": WHOLE, "steps": WHOLE, "tokens": WHOLE, "hours": NUMBER,
-           "seed": WHOLE, "without?": LACKS, "stages": Each(STAGE, True), "version": TEXT, "machine": TEXT}
+           "seed": WHOLE, "without?": LACKS, "from_released?": Each(TEXT, True), "stages": Each(STAGE, True), "version": TEXT,
+           "machine": TEXT}
 MODEL = {"name": TEXT, "parameters": NUMBER, "active": NUMBER, "layers": Each(TEXT, True), "experts": Each(WHOLE, True),
          "bytes": NUMBER}
 BESIDE = {"without": LACKS, "steps": WHOLE, "tokens": WHOLE, "measured": MEASURED}
 WITHOUT = {"part": TEXT, "what": TEXT, "operation": TEXT, "loss": NUMBER, "cost": NUMBER, "error": NUMBER, "right?": NUMBER,
-           "mtp?": NUMBER}
+           "lengths?": NUMBER, "mtp?": NUMBER}
 ABLATIONS = {"date": TEXT, "command": TEXT, "tokens": WHOLE, "skipped": WHOLE, "haystack": WHOLE, "questions": WHOLE,
-             "whole": {"loss": NUMBER, "right?": NUMBER, "mtp?": NUMBER}, "without": Each(WITHOUT, True)}
+             "whole": {"loss": NUMBER, "right?": NUMBER, "lengths?": NUMBER, "mtp?": NUMBER}, "without": Each(WITHOUT, True)}
 CARD = {"model": MODEL, "trained?": TRAINED, "measured?": MEASURED, "ablations?": ABLATIONS, "beside?": Each(BESIDE, True)}
 LOG_LINE = {"step": WHOLE, "stage": TEXT, "batch": WHOLE, "tokens": WHOLE, "seconds": NUMBER, "rate": NUMBER, "norm": NUMBER,
             "losses": Each(NUMBER), "load": Each(NUMBER), "recall": Each(NUMBER), "accuracy?": NUMBER, "steps": WHOLE,

@@ -17,13 +17,16 @@ from v4mini.training.batch import Batch
 from v4mini.training.batches import Batches
 from v4mini.training.checkpoint import read_checkpoint, write_checkpoint
 from v4mini.training.facts import fact_row
+from v4mini.training.first_use import first_use
 from v4mini.training.gradients import choose_gradients
 from v4mini.training.init import initial_values
 from v4mini.training.optimisers import Optimisers, clip
+from v4mini.training.parameters import check_parameters
 from v4mini.training.restore import check_ahead, check_arrays, check_state
 from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
 
+FIRST_TEXT = 2048           # tokens by which a stage of first use judges
 CHECKED_TOKENS = 2048       # of facts and questions, whenever the share of right answers is measured
 
 
@@ -74,7 +77,7 @@ class Run:
         if not np.isfinite([norm, *found.losses.values()]).all():
             raise Refused(self._what_is_not_finite(found))
         rate = stage.rate_at(self.stage_step)
-        self.optimisers.step(self.params, gradients, found.load, rate)
+        self.optimisers.step(self.params, gradients, found.load, rate, stage.sink_rate)
         self.step, self.stage_step, self.tokens = self.step + 1, self.stage_step + 1, self.tokens + len(batch.ids)
         load = {layer: float(load.max() / load.mean()) for layer, load in found.load.items()}
         return {"step": self.step, "stage": stage.name, "batch": len(batch.ids), "tokens": self.tokens,
@@ -122,6 +125,21 @@ class Run:
         if (before or layers) != (self.stage.layers or layers):
             self.params = add_layers(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers,
                                      self.counts)
+            self.optimisers = self._fresh()
+        self._prepare()
+
+    def begin_at(self, number, params, before):         # of a stage; {name: array}; {"step", "tokens", "seconds"}
+        """As if the stages before had been run and had given these parameters: the optimisers begin anew."""
+        self.number = number
+        check_parameters(self.config, params)
+        self.params = params
+        self.step, self.tokens, self.seconds = before["step"], before["tokens"], before["seconds"]
+        self.optimisers = self._fresh()
+        self._prepare()
+
+    def _prepare(self):
+        if self.stage.first_use:
+            self.params = first_use(choose_backend("numpy"), self.config, self.params, self.feed.corpus.ids[:FIRST_TEXT])
             self.optimisers = self._fresh()
 
     def _fresh(self):
