@@ -78,7 +78,7 @@ def test_a_log_is_read_and_a_torn_last_line_left_out(tmp_path):
 
 
 def test_the_bundled_card_is_one():
-    assert card.read_card(data_folder() / "mini")["trained"]["steps"] == 875
+    assert card.read_card(data_folder() / "mini")["trained"]["steps"] == 1275
 
 
 @pytest.mark.parametrize("raw, words", [(b"\xff\n", "line 1.*UTF-8"), (b"[1]\n", "line 1.*object"),

@@ -76,6 +76,27 @@ def draw_one_softmax(ax, window, entries, sink, ratio):         # [W], [N], one 
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
 
+def draw_lengths(ax, counts, right, told, letters):     # [n], [n], {name: [n] means of letters, as numbers}
+    """What a model answers on average to "how long?", beside the right answer, which is drawn as steps."""
+    ax.step(counts, right, where="post", color=QUIET, lw=1.2, ls="-", marker="", label="right")
+    for (name, means), color, mark, dash in zip(told.items(), (BLUE, RED, INK), MARKS, DASHES):
+        ax.plot(counts, means, color=color, marker=mark, ls=dash, label=name)
+    ax.set(xlabel="entries that the last token can see", ylabel="answer")
+    ax.set_xticks(counts)
+    ax.set_yticks(range(len(letters)), letters)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def draw_count(ax, counts, shares):                     # [n], {name: [n]}, each 0 to 1
+    """How a head's weight is shared as the number of entries that it can see grows, in percent."""
+    for (name, values), color, mark, dash in zip(shares.items(), (BLUE, RED, INK), MARKS, DASHES):
+        ax.plot(counts, 100 * np.asarray(values), color=color, marker=mark, ls=dash, label=name)
+    ax.set(xlabel="entries that the last token can see", ylabel="attention weight (%)")
+    ax.set_xticks(counts)
+    ax.set_ylim(0, 100)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+
+
 def draw_growth(ax, tokens, series, ylabel):            # [n], {name: [n]}
     """How something grows with the context, on two logarithmic axes; each line has its own mark and dash."""
     for (name, values), mark, dash in zip(series.items(), MARKS, DASHES):
