@@ -94,14 +94,18 @@ def test_a_run_goes_on_where_a_models_recipe_grew(small, tmp_path, monkeypatch):
     out, further = tmp_path / "out", tmp_path / "further"
     assert run("train", "--config", small, "--out", out, "--backend", "numpy").exit_code == 0
     whole = run("train", "--config", small, "--from", out / "model", "--out", further, "--backend", "numpy")
-    assert whole.exit_code == 2 and "--from: expected a model of this config that had the first stages" in whole.output
+    assert whole.exit_code == 2 and "which had all 1. Leave --from out" in whole.output and not further.exists()
     text = recipe.general(CONFIG).stages[0]
     more = dataclasses.replace(text, name="more", steps=3, length=64, mix={"lengths": 1.0}, first_use=True, sink_rate=10.0)
+    monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (text, more)))
+    monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (dataclasses.replace(text, name="other"), more)))
+    other = run("train", "--config", small, "--from", out / "model", "--out", further, "--backend", "numpy")
+    assert other.exit_code == 2 and "with text. Leave --from out" in other.output
     monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (text, more)))
     begun = run("train", "--config", small, "--from", out / "model", "--out", further, "--steps", 8, "--backend", "numpy")
     assert begun.exit_code == 0 and "step 8, " in begun.output, begun.output
     both = run("train", "--config", small, "--from", out / "model", "--out", further, "--resume", "--backend", "numpy")
-    assert both.exit_code == 2 and "--from: it begins a run" in both.output
+    assert both.exit_code == 2 and "expected neither --resume nor --tokenizer" in both.output
     report = json.loads(run("train", "--config", small, "--out", further, "--resume", "--backend", "numpy", "--json").output)
     assert report["done"] and (report["step"], report["tokens"]) == (9, 6 * 96 + 3 * 128)
     before, after = (json.loads(run("card", folder / "model", "--json").output)["trained"] for folder in (out, further))

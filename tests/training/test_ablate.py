@@ -10,7 +10,7 @@ from v4mini.lessons.places import data_folder
 from v4mini.ops.attention import attention_weights
 from v4mini.training import ablate, card
 from v4mini.training.ablate import PARTS, ablations, without
-from v4mini.training.evaluate import nll
+from v4mini.training.evaluate import lengths, nll
 from v4mini.weights.random import random_tensors
 from v4mini.weights.tree import build
 
@@ -110,7 +110,9 @@ def test_a_table_of_costs_is_one_of_losses(model_of, small_tokenizer, small_reci
     assert sinks["cost"] == pytest.approx(sinks["loss"] - found["whole"]["loss"], abs=1e-9) and sinks["cost"] != 0
     first, second = (less - own)[32:].reshape(2, 64).mean(1)
     assert sinks["error"] == pytest.approx(abs(first - second) / 2, abs=1e-9)           # of two blocks: half their distance
-    assert {"lengths", "right"} <= set(sinks) and 0 <= sinks["lengths"] <= 1
+    ids = ablate._ids(small_tokenizer, texts, 160)
+    for row, one in ((sinks, without(model, "sinks")), (found["whole"], model)):
+        assert row["lengths"] == lengths(one, small_tokenizer, ids, 4)["right"]
     assert mtp["cost"] == 0 and 0 <= mtp["mtp"] <= 1 and 0 <= sinks["right"] <= 1
     with pytest.raises(Refused, match="at least 10,000 tokens"):
         ablations(model, small_tokenizer, texts[:1], tokens=10_000)

@@ -129,6 +129,8 @@ def test_no_text_is_refused(small, small_tokenizer):
 class Counts:
     """A model that answers from the number of tokens, except that it is one letter late from `until` on."""
 
+    config = Config.tiny()
+
     def __init__(self, marks, until):
         self.marks, self.until = marks, until
 

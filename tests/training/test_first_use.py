@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from v4mini import Config
+from v4mini import Config, Refused
 from v4mini.backend import Backend
 from v4mini.model import Model
 from v4mini.trace import Trace
@@ -39,9 +39,10 @@ def test_each_sink_takes_its_share(changed):
 
 
 def test_one_head_of_an_hca_layer_counts_the_entries(changed):
-    """Weight on entries over weight on the sink grows as their number: n entries, n times as much."""
+    """Weight on entries over weight on the sink grows as their number: n entries, n times as much. The window has little."""
     _, after, ids = changed
-    _, entries, sink = weights_of(after, ids)[HCA]
+    rows, entries, sink = weights_of(after, ids)[HCA]
+    assert np.median(rows[-512:, -1].sum(axis=1)) < 0.2 < np.median(entries[-512:, -1].sum(axis=1))
     ratio = CONFIG.ratio(HCA)
     seen = (np.arange(len(ids)) + 1) // ratio
     odds = entries[:, -1].sum(axis=1) / sink[:, -1]
@@ -55,6 +56,16 @@ def test_a_silent_layer_stays_silent():
     params[f"layers.{HCA}.attn.wo_b.weight"] = 0 * params[f"layers.{HCA}.attn.wo_b.weight"]
     after = first_use(Backend(), CONFIG, params, np.arange(128 * 3) % CONFIG.vocab_size)
     assert all(np.isfinite(values).all() for values in after.values()) and not after[f"layers.{HCA}.attn.wo_b.weight"].any()
+
+
+def test_what_cannot_be_judged_is_refused_and_deaf_sinks_hear_again():
+    params = random_tensors(CONFIG)
+    with pytest.raises(Refused, match="expected 128 tokens or more .* got 100 tokens"):
+        first_use(Backend(), CONFIG, params, np.arange(100))
+    for layer, sink in enumerate((-200.0, 60.0)):
+        params[f"layers.{layer}.attn.attn_sink"] = np.full(CONFIG.n_heads, sink, np.float32)
+    after = first_use(Backend(), CONFIG, params, np.arange(128 * 3) % CONFIG.vocab_size)
+    assert all(np.isfinite(after[f"layers.{layer}.attn.attn_sink"]).all() for layer in (0, 1))
 
 
 def test_only_sinks_and_hca_layers_change(changed):

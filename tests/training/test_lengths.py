@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from v4mini import Refused
 from v4mini.training.facts import Marks
 from v4mini.training.lengths import SHORTEST, drawn_length, length_letter, length_row, length_rows
 
@@ -34,6 +35,12 @@ def test_rows_of_texts_fill_their_room_and_all_doublings_come(rng):
         letters += [int(ids[-1]) - 500 for ids, _ in rows]
     shares = np.bincount(letters, minlength=6) / len(letters)
     assert shares[:5].min() > 0.08 and len(letters) > 150
+
+
+def test_what_cannot_be_asked_is_refused(rng):
+    for marks, tokens in ((MARKS._replace(length=None), 128), (MARKS, 63)):
+        with pytest.raises(Refused, match="lengths: expected a tokenizer with <.domain.> and texts of 64 tokens"):
+            length_rows(rng, TEXT, marks, tokens)
 
 
 def test_lengths_are_log_uniform(rng):

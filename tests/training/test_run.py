@@ -52,17 +52,20 @@ def test_a_run_that_begins_at_a_stage_is_one_that_came_there(run_of, small_recip
     advance(came, 4)
     came.enter_next_stage()
     params = {name: values.copy() for name, values in came.params.items()}
-    begun.begin_at(1, params, {"step": 4, "tokens": 4 * 144, "seconds": 0.0})
+    before = {"steps": 4, "tokens": 4 * 144, "hours": 0.5, "stages": [{"name": "facts"}]}
+    begun.begin_at(1, before, params)
+    assert begun.seconds == 1800
     begun.feed.restore(came.feed.state())
     assert advance(begun, 6) == advance(came, 6)
     same_bits(came, begun)
     with pytest.raises(Refused, match="params: .* is (missing|unknown)"):
-        run_of().begin_at(0, came.params, {"step": 0, "tokens": 0, "seconds": 0.0})
+        run_of().begin_at(0, before, came.params)
 
 
 def test_a_stage_of_first_use_begins_with_sinks_that_take_weight(run_of, small_recipe):
     first, last = small_recipe.stages
-    run = run_of(dataclasses.replace(small_recipe, stages=(first, dataclasses.replace(last, first_use=True, sink_rate=10.0))))
+    stages = dataclasses.replace(first, layers=None), dataclasses.replace(last, first_use=True, sink_rate=10.0)
+    run = run_of(dataclasses.replace(small_recipe, stages=stages))
     advance(run, 4)
     run.enter_next_stage()
     sinks = {name: values.copy() for name, values in run.params.items() if name.endswith("attn_sink")}

@@ -56,13 +56,14 @@ def train(name, out, resume, steps, threads, tokenizer_path, text_folder, withou
     expect_exportable(export_to or out / "model")
     recipe = _recipe(name, without, anticipate)
     _expect_place(out, resume)
-    if model and resume:
-        raise Refused("--from: it begins a run. Leave it out to go on with one.")
+    if model and (resume or tokenizer_path):
+        raise Refused("--from: expected neither --resume nor --tokenizer beside it: it begins a run, with the model's tokenizer.")
+    start = _start(model, recipe) if model else None
     texts = _texts(text_folder, out)
     make_folder(out)
     with only_trainer(out):
         _expect_place(out, resume)                      # as it is now that nobody else writes
-        run, tokenizer_text = _open(name, out, resume, tokenizer_path, texts, recipe, backend, model)
+        run, tokenizer_text = _open(name, out, resume, tokenizer_path or model, texts, recipe, backend, start)
         is_done = _go_on(run, out, steps, None if as_json else _teller(recipe))
         _draw(out)
         target = export_to or (out / "model" if is_done else None)
@@ -120,38 +121,30 @@ def _expect_place(out, resume):
         raise Refused(f"--out: expected an empty folder, or one of a run, got {strange[0]!r} in {out}. Name another folder.")
 
 
-def _open(name, out, resume, tokenizer_path, texts, recipe, backend, model):    # -> Run, text of its tokenizer.json
+def _open(name, out, resume, tokenizer_path, texts, recipe, backend, start):    # -> Run, text of its tokenizer.json
     from v4mini.text.tokenizer import Tokenizer
     from v4mini.training.checkpoint import NAME
     from v4mini.training.corpus import Corpus
     from v4mini.training.run import Run
 
-    tokenizer_text = _tokenizer_text(name, out, tokenizer_path or model, recipe.config, texts, resume)
+    tokenizer_text = _tokenizer_text(name, out, tokenizer_path, recipe.config, texts, resume)
     tokenizer = Tokenizer(tokenizer_text)
     run = Run(recipe, Corpus.of(texts, tokenizer), tokenizer, backend)
     if resume:
         run.restore(out / NAME)
-    elif model:
-        _begin_from(run, model, out)
+    elif start:
+        run.begin_at(*start)
     return run, tokenizer_text
 
 
-def _begin_from(run, model, out):
-    """Its weights and what its card says of the stages before; the card lies in OUT until the new one is written."""
-    from v4mini.training.card import read_card, write_card
+def _start(model, recipe):                              # -> (stages it had, "trained" of its card, its weights)
+    from v4mini.training.card import read_card
     from v4mini.training.export import parameters_of
+    from v4mini.training.going_on import stages_had
 
-    before = read_card(model)
-    trained = before.get("trained", {"stages": [], "steps": 0, "tokens": 0, "hours": 0})
+    trained = read_card(model).get("trained", {"stages": []})
     config, params = parameters_of(model)
-    had = [stage["name"] for stage in trained["stages"]]
-    begun = [stage.name for stage in run.recipe.stages[: len(had)]]
-    most = sum(stage.steps for stage in run.recipe.stages[: len(had)])
-    if config != run.recipe.config or had != begun or not 0 < len(had) < len(run.recipe.stages) or trained["steps"] > most:
-        raise Refused(f"--from: expected a model of this config that had the first stages of the recipe, got {model} with "
-                      f"{printable(', '.join(had)) or 'none'}. Leave --from out to begin anew.")
-    run.begin_at(len(had), params, {"step": trained["steps"], "tokens": trained["tokens"], "seconds": 3600 * trained["hours"]})
-    write_card(out, before)
+    return stages_had(recipe, config, trained, model), trained, params
 
 
 def _texts(folder, out):                                # -> [text]
@@ -232,14 +225,12 @@ def _draw(out):
 
 
 def _export(run, out, target, tokenizer_text, text_folder=None):
-    from v4mini.training.card import NAME as CARD
-    from v4mini.training.card import describe, read_card, training_facts, write_card
+    from v4mini.training.card import describe, training_facts, write_card
     from v4mini.training.export import export
     from v4mini.training.loop import LOG, read_log
 
     source = f"the text files of {text_folder}" if text_folder else SOURCE.format(*sys.version_info)
-    before = read_card(out)["trained"] if (out / CARD).exists() else None
-    facts = training_facts(run, read_log(out / LOG), source, before)
+    facts = training_facts(run, read_log(out / LOG), source)
     export(run.config, run.params, target, tokenizer_text, {"weights": f"trained, {run.step} steps, seed {run.recipe.seed}"})
     write_card(target, {"model": describe(target.resolve().name, run.config), "trained": facts})
 

@@ -30,17 +30,17 @@ class AdamW:
         self.steps = 0
         self.state = {name: (np.zeros_like(params[name]), np.zeros_like(params[name])) for name in decay}
 
-    def step(self, params, gradients, rate, shares=None):
+    def step(self, params, gradients, rate, times=None):
         """Update `params` in place. A tensor without a gradient took no part and stays as it is.
 
-        shares: {name: its rate as a share of `rate`}, 1 where it is not named.
+        times: {name: so many times `rate`}, 1 where it is not named.
         """
         self.steps += 1
-        shares = shares or {}
-        longer = 1 / (1 - self.betas[0]**self.steps)
+        times = times or {}
+        unbias_mean = 1 / (1 - self.betas[0]**self.steps)
         unbias = (1 - self.betas[1]**self.steps) ** -0.5
         for name, gradient in gradients.items():
             if name in self.state:
-                own = rate * shares.get(name, 1.0)
-                self.update(params[name], gradient, *self.state[name], self.betas, own * longer, unbias,
+                own = rate * times.get(name, 1.0)
+                self.update(params[name], gradient, *self.state[name], self.betas, own * unbias_mean, unbias,
                             1 - own * self.decay[name], self.eps)

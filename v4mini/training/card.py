@@ -2,7 +2,7 @@
 
     trained     from a run: data, steps, tokens, hours, losses, stages
     measured    from evaluate.py: bits per byte beside xz, needles, router load, lengths, MTP agreement, indexer recall
-    ablations   from ablate.py: loss and needles without each part
+    ablations   from ablate.py: loss, needles and lengths without each part
     beside      what cards of other models say, that had the same recipe with a part of it left out
 
 Not here: the measuring (evaluate.py), printing (cli/).
@@ -39,7 +39,8 @@ NAME = "card.json"
 MOST_BYTES = 16 << 20
 ROW = 512                               # tokens of held-out text read at once for router load and MTP agreement
 WHAT = {"index": "the indexers' training; they stayed random", "balance": "the balance loss and the push on the routers' bias"}
-SLACK = 0.02                            # of shares: fewer facts lost than that may be chance
+SHARES = {"right": "needles", "lengths": "lengths"}                     # their columns in the table of ablations
+SLACK = {"right": 0.02, "lengths": 0.08, "mtp": 0.02}                   # of shares: fewer lost than that may be chance
 RECALL_ROW, RECALL_ROWS = 2048, 6       # long enough for many more entries than a token reads
 
 
@@ -52,30 +53,31 @@ def describe(name, config):             # -> dict
             "bytes": sum(spec.nbytes for spec in tensors(config))}
 
 
-def training_facts(run, lines, texts, before=None):     # Run, log lines, str, dict -> dict
-    """What a run was: from itself and its log. `texts` says where the text came from.
-
-    before: what the card says of the model whose weights, as they ship, the run began with.
-    """
-    stages = list(before["stages"]) if before else []
+def training_facts(run, lines, texts):  # Run, log lines, str -> dict
+    """What a run was: from itself, its log, and the card of the model that it began from. `texts`: where the text came from."""
+    before = run.before or {"stages": [], "texts": texts}
+    stages = list(before["stages"])
     began = len(stages)
-    for stage in run.recipe.stages[: run.number + 1]:
+    for stage in run.recipe.stages[began: run.number + 1]:
         own = [line for line in lines if line["stage"] == stage.name]
         if own:
             stages.append({"name": stage.name, "steps": sum(line["steps"] for line in own), "rows": stage.rows,
                            "length": stage.length, "mix": stage.mix, "layers": run.recipe.config_of(stage).n_layers,
                            "seconds": sum(line["seconds"] for line in own), "losses": own[-1]["losses"]})
     corpus = run.feed.corpus
+    if before["texts"] != texts:
+        texts = f"{before['texts']}, later {texts}"
     return {"texts": texts, "text_bytes": corpus.nbytes, "text_tokens": len(corpus), "steps": run.step, "tokens": run.tokens,
             "hours": run.seconds / 3600, "seed": run.recipe.seed, "without": left_out(run.recipe), "stages": stages,
             "version": __version__,
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            **_begun(before, [stage["name"] for stage in stages[began:]])}
+            **_begun(run)}
 
 
-def _begun(before, names):                              # which stages began from weights as they ship
-    had = before.get("from_released", []) + names[:1] if before else []
-    return {"from_released": had} if had else {}
+def _begun(run):                                        # which stages began from weights as they ship
+    if not run.before:
+        return {}
+    return {"from_released": [*run.before.get("from_released", []), run.recipe.stages[len(run.before["stages"])].name]}
 
 
 def measurements(model, tokenizer, texts, params, haystacks, questions=128, progress=None, is_taught=True):     # -> dict
@@ -213,15 +215,18 @@ def _measured_text(measured):
 def ablations_text(found):              # dict -> text
     """The table of what each part is worth to this model, without training it again; and which parts it does not use."""
     whole, rows = found["whole"], found["without"]
-    lines = [["nothing", "the model as it is", "", f"{whole['loss']:.4f}", "", "", *_shares(whole)]]
+    asked = [name for name in SHARES if name in whole]
+    lines = [["nothing", "the model as it is", "", f"{whole['loss']:.4f}", "", "", *_shares(whole, asked)]]
     lines += [[one["part"], one["what"], one["operation"], f"{one['loss']:.4f}", f"{one['cost']:+7.4f}", f"{one['error']:.4f}",
-               *_shares(one)] for one in rows]
+               *_shares(one, asked)] for one in rows]
     unused = [one["part"] for one in rows if not _is_used(one, whole)]
     text = (f"Ablations ({found['date']}, {found['command']}): the same weights, one part taken away at a time\n"
-            + text_table(["without", "that is", "operation", "loss", "cost", "error", "needles", "lengths"], lines)
+            + text_table(["without", "that is", "operation", "loss", "cost", "error", *(SHARES[name] for name in asked)], lines)
             + f"\nloss in nats over {found['tokens']:,} held-out tokens of one context, its first {found['skipped']:,} left out; "
             f"error: standard error of the cost;\nneedles: share of {found['questions']} facts fetched from "
-            f"{found['haystack']:,} tokens; lengths: share of {2 * found['questions']} texts whose length is told")
+            f"{found['haystack']:,} tokens")
+    if "lengths" in asked:
+        text += f"; lengths: share of {2 * found['questions']} texts whose length is told"
     for one in rows:
         if "mtp" in one:
             text += (f"\nNo next token depends on the MTP block: its guess is the model's own next choice in {whole['mtp']:.1%}, "
@@ -230,12 +235,12 @@ def ablations_text(found):              # dict -> text
 
 
 def _is_used(one, whole):               # whether taking the part away costs anything beyond doubt
-    lost = [whole[share] - one[share] for share in ("right", "lengths", "mtp") if share in one and share in whole]
-    return one["cost"] > 2 * one["error"] or any(share > SLACK for share in lost)
+    lost = [whole[share] - one[share] > slack for share, slack in SLACK.items() if share in one and share in whole]
+    return one["cost"] > 2 * one["error"] or any(lost)
 
 
-def _shares(one):
-    return [f"{one[name]:6.1%}" if name in one else "" for name in ("right", "lengths")]
+def _shares(one, asked):
+    return [f"{one[name]:6.1%}" if name in one else "" for name in asked]
 
 
 def _needles_text(measured):

@@ -17,7 +17,7 @@ from v4mini.untrusted import brief, parse_json
 from v4mini.weights.checksum import ZEROS, check_signed, sign
 from v4mini.weights.file import open_file, write_file
 
-FORMAT = "v4mini training 2"
+FORMAT = "v4mini training 3"
 NAME = "checkpoint.safetensors"
 DTYPES = {"float32": "F32", "int64": "I64"}
 

@@ -122,6 +122,7 @@ def lengths(model, tokenizer, text, questions=LENGTHS, longest=LONGEST, seed=0):
 
     by_letter: the same for each answer there is, the shortest texts first. commonest: what always giving the commonest one gives.
     """
+    longest = min(longest, model.config.max_seq_len)
     rng = np.random.default_rng([seed, longest])
     marks = Marks.of(tokenizer)
     rows = [length_row(rng, text, marks, drawn_length(rng, longest))[0] for _ in range(questions)]

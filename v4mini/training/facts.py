@@ -16,7 +16,7 @@ from v4mini.shapes import Refused
 from v4mini.text.special import AUTHORITY, DOMAIN, QUERY, TITLE
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-MARKS = (AUTHORITY, TITLE, QUERY, DOMAIN)
+MARKS = (AUTHORITY, TITLE, QUERY)
 VALUE = 2                                               # tokens of a value
 LONGEST_TEXT = 60                                       # tokens between two of them
 
@@ -27,7 +27,7 @@ class Marks(NamedTuple):
     fact: int
     is_: int
     ask: int
-    length: int                                         # asks how long the text is (lengths.py)
+    length: int | None                                  # asks how long the text is (lengths.py)
     letters: np.ndarray                                 # [36]
 
     @classmethod
@@ -36,7 +36,7 @@ class Marks(NamedTuple):
         missing = [name for name in MARKS if name not in tokenizer.special]
         if missing:
             raise Refused(f"facts: wanted the special token {missing[0]}, got a tokenizer without. Use the bundled one or V4's.")
-        return cls(*(tokenizer.special[name] for name in MARKS),
+        return cls(*(tokenizer.special[name] for name in MARKS), tokenizer.special.get(DOMAIN),
                    np.array([tokenizer.encode(letter)[0] for letter in LETTERS]))
 
 

@@ -1,7 +1,7 @@
 """First use: values from which parts that a trained model leaves idle can learn to be of use.
 
-    sinks       a sink far below a head's logits takes no weight, and then its gradient is nothing too. Each is raised until it
-                takes SHARE of its head's weight on a text
+    sinks       a sink far below a head's logits takes no weight, and then its gradient is nothing too. Each layer's are set so
+                that they take SHARE of their heads' weight on a text
     HCA         one head of each heavy layer begins to read all entries alike: its query is the same for all tokens, each entry
                 answers it with the logit LEVEL and each row of the window with -LEVEL. With its sink, the weight on entries is
                 n / (n + constant) after n entries: a count, which no window and no fixed number of picks can give
@@ -15,6 +15,7 @@ import numpy as np
 from v4mini.layers.block import read_streams
 from v4mini.layers.compressor import block_rows
 from v4mini.model import Model
+from v4mini.shapes import Refused
 from v4mini.trace import Trace
 from v4mini.weights.tree import build
 
@@ -28,8 +29,13 @@ RIDGE = 0.02                # of the mean square of what a constant is read from
 def first_use(ops, config, params, ids):                # {name: array}, [T] int -> {name: array}
     """Copies of the parameters, with heads that count entries and sinks that take weight, judged by a text of many blocks.
 
-    An HCA layer that is the very first stays as it is.
+    The heads of an HCA layer that is the very first stay as they are. Raises Refused for a text without a single block, and for
+    heads that rotate all they have.
     """
+    longest = max(config.ratio(layer) for layer in range(config.n_layers))
+    if len(ids) < longest or config.rope_head_dim == config.head_dim:
+        raise Refused(f"first_use: expected {longest} tokens or more and heads that are not all rotated, got {len(ids)} tokens "
+                      f"and {config.rope_head_dim} of {config.head_dim} rotated. Leave the stage out.")
     params = {name: values.copy() for name, values in params.items()}
     for layer in range(1, config.n_layers):
         if config.layer_kind(layer) == "hca":
@@ -51,6 +57,7 @@ def _raise_sinks(ops, config, params, ids):
         trace, _ = _run(ops, config, params, ids, "attn.weights")
         name = f"layers.{layer}.attn.attn_sink"
         share = trace[f"layers.{layer}.attn.weights"][2].astype(np.float64)             # [T, H]
+        share = np.clip(share, 1e-30, 1 - 1e-7)         # of a sink that has nothing, or all
         rest = np.median(params[name] + np.log(1 / share - 1), axis=0)
         params[name][...] = rest + np.log(SHARE / (1 - SHARE))
 

@@ -88,7 +88,7 @@ class Optimisers:
     def step(self, params, gradients, load, rate, sink_rate=1.0):
         """One step of everything. load: {layer: [E] tokens sent to each expert}, MTP's layer after the last.
 
-        sink_rate: that of sinks, as a share of the other vectors'.
+        sink_rate: so many times the other vectors' rate for sinks.
         """
         self.muon.step(params, gradients, rate)
         self.adamw.step(params, gradients, rate * self.vector_rate, {name: sink_rate for name in params if name.endswith(SINK)})

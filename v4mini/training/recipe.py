@@ -37,7 +37,7 @@ class Stage:
     index_phase: str = "dense"
     quantise: str | None = None
     first_use: bool = False             # before it, sinks and a head of each HCA layer begin to be of use (first_use.py)
-    sink_rate: float = 1.0              # a sink's rate as a share of AdamW's: a sink is a logit, and has a long way to go
+    sink_rate: float = 1.0              # so many times AdamW's rate for sinks: they are logits, and have a long way to go
     anticipate: int = 0                 # learned routers choose so many steps before a batch is learnt from; 0: at once
 
     def rate_at(self, step):

@@ -11,10 +11,12 @@ import numpy as np
 
 from v4mini.shapes import Refused
 from v4mini.training.optimisers import learner
+from v4mini.training.records import TRAINED, expect_like
 from v4mini.untrusted import brief
 from v4mini.weights.spec import tensors
 
-FIELDS = {"recipe", "texts", "feed", "adamw_steps", "seconds", "accuracy", "number", "stage_step", "step", "tokens"}
+FIELDS = {"recipe", "texts", "feed", "adamw_steps", "seconds", "accuracy", "number", "stage_step", "step", "tokens",
+          "before"}
 BATCH = {"ids": np.int64, "ends": np.int64, "positions": np.int64, "weights": np.float32}
 _AHEAD = re.compile(r"ahead\.(0|[1-9]\d{0,5})\.(batch|routes)\.([a-z0-9.]{1,40})", re.ASCII)
 _ADVICE = "Was it written by hand? Begin anew in another folder."
@@ -36,6 +38,8 @@ def check_state(path, recipe, corpus, state):
     seconds, accuracy = state["seconds"], state["accuracy"]
     _expect(path, "seconds", _is_number(seconds) and seconds >= 0, "a number of 0 or more", seconds)
     _expect(path, "accuracy", accuracy is None or (_is_number(accuracy) and accuracy <= 1), "null, or 0 to 1", accuracy)
+    if state["before"] is not None:
+        expect_like(state["before"], TRAINED, f"{path}: before")
     _check_feed(path, recipe, corpus, state["feed"])
 
 

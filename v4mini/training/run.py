@@ -26,6 +26,7 @@ from v4mini.training.restore import check_ahead, check_arrays, check_state
 from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
 
+COUNTED = "number", "stage_step", "step", "tokens", "seconds", "accuracy", "before"
 FIRST_TEXT = 2048           # tokens by which a stage of first use judges
 CHECKED_TOKENS = 2048       # of facts and questions, whenever the share of right answers is measured
 
@@ -43,6 +44,7 @@ class Run:
         self.feed = Batches(corpus, tokenizer, recipe.config, rng)
         self.number = self.stage_step = self.step = self.tokens = 0
         self.seconds, self.accuracy = 0.0, None         # wall clock of the loop around; answers right, when last checked
+        self.before = None                              # "trained" of the card of a model that it began from
         self.ahead = []                                 # [(Batch, its routes)], of steps to come: with anticipatory routing
         self.params = initial_values(self.config, rng, self.counts)
         self.optimisers = self._fresh()
@@ -128,19 +130,24 @@ class Run:
             self.optimisers = self._fresh()
         self._prepare()
 
-    def begin_at(self, number, params, before):         # of a stage; {name: array}; {"step", "tokens", "seconds"}
-        """As if the stages before had been run and had given these parameters: the optimisers begin anew."""
+    def begin_at(self, number, before, params):         # of a stage; "trained" of a card; {name: array}
+        """As if the stages before had been run here and had given these parameters: the optimisers begin anew."""
         self.number = number
         check_parameters(self.config, params)
         self.params = params
-        self.step, self.tokens, self.seconds = before["step"], before["tokens"], before["seconds"]
+        self.before = before
+        self.step, self.tokens = before["steps"], before["tokens"]
+        self.seconds = 3600 * before["hours"]
         self.optimisers = self._fresh()
         self._prepare()
 
     def _prepare(self):
         if self.stage.first_use:
-            self.params = first_use(choose_backend("numpy"), self.config, self.params, self.feed.corpus.ids[:FIRST_TEXT])
+            self.params = first_use(choose_backend("numpy"), self.config, self.params, self._some_text())
             self.optimisers = self._fresh()
+
+    def _some_text(self):
+        return self.feed.corpus.ids[: min(FIRST_TEXT, self.config.max_seq_len)]
 
     def _fresh(self):
         gradients = choose_gradients(self.engine)[1]
@@ -153,8 +160,7 @@ class Run:
         """All of it into one file; see checkpoint.py."""
         arrays = {f"params.{name}": values for name, values in self.params.items()}
         state = {"recipe": self.recipe.to_dict(), "texts": self._texts(), "feed": self.feed.state(),
-                 "adamw_steps": self.optimisers.adamw.steps, "seconds": self.seconds, "accuracy": self.accuracy,
-                 **{name: getattr(self, name) for name in ("number", "stage_step", "step", "tokens")}}
+                 "adamw_steps": self.optimisers.adamw.steps, **{name: getattr(self, name) for name in COUNTED}}
         write_checkpoint(path, arrays | self.optimisers.state() | _drawn_arrays(self.ahead), state)
 
     def restore(self, path):
@@ -169,7 +175,7 @@ class Run:
         params = check_arrays(path, self.recipe.config_of(stage), arrays)
         check_ahead(path, self.recipe.config_of(stage), stage, state["stage_step"], arrays)
         ahead = _drawn(arrays)                          # the last thing that can be refused
-        for name in ("number", "stage_step", "step", "tokens", "seconds", "accuracy"):
+        for name in COUNTED:
             setattr(self, name, state[name])
         self.params, self.ahead = params, ahead
         self.optimisers = self._fresh()
