@@ -97,7 +97,6 @@ def test_a_run_goes_on_where_a_models_recipe_grew(small, tmp_path, monkeypatch):
     assert whole.exit_code == 2 and "which had all 1. Leave --from out" in whole.output and not further.exists()
     text = recipe.general(CONFIG).stages[0]
     more = dataclasses.replace(text, name="more", steps=3, length=64, mix={"lengths": 1.0}, first_use=True, sink_rate=10.0)
-    monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (text, more)))
     monkeypatch.setattr(recipe, "general", lambda config: recipe.Recipe(config, (dataclasses.replace(text, name="other"), more)))
     other = run("train", "--config", small, "--from", out / "model", "--out", further, "--backend", "numpy")
     assert other.exit_code == 2 and "with text. Leave --from out" in other.output

@@ -137,12 +137,12 @@ def test_files_hold_what_the_page_shows(page, tmp_path):
 
 def test_it_follows_the_theme(page):
     paper = "return getComputedStyle(document.querySelector('.v4mini')).backgroundColor"
-    field = "return [...document.querySelector('canvas.heat').getContext('2d').getImageData(40, 70, 1, 1).data]"
-    light, bright = page.script(paper), max(page.script(field)[:3])
+    light = page.script(paper)
     page.theme("JupyterLab Dark")
     page.until(lambda: page.all(".v4mini[data-dark]"))
     assert page.script(paper) != light
-    assert max(page.script(field)[:3]) < bright - 40    # the map is darker too, at the same field
+    field = "return [...document.querySelector('canvas.heat').getContext('2d').getImageData(500, 70, 1, 1).data]"
+    assert max(page.script(field)[:3]) < 60             # the map is dark too: nobody asks expert 4 of layer 2
     page.keep("dark")
     page.theme("JupyterLab Light")
     page.until(lambda: not page.all(".v4mini[data-dark]"))
