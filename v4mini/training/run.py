@@ -26,7 +26,7 @@ from v4mini.training.restore import check_ahead, check_arrays, check_state
 from v4mini.training.step import loss_and_gradients, routes_of
 from v4mini.weights.tree import build
 
-COUNTED = "number", "stage_step", "step", "tokens", "seconds", "accuracy", "before"
+KEPT = "number", "stage_step", "step", "tokens", "seconds", "accuracy", "before"
 FIRST_TEXT = 2048           # tokens by which a stage of first use judges
 CHECKED_TOKENS = 2048       # of facts and questions, whenever the share of right answers is measured
 
@@ -122,32 +122,30 @@ class Run:
     def enter_next_stage(self):
         """On to the next stage of the recipe; if that has more layers, they are put in and the optimisers begin anew."""
         before = self.stage.layers
+        params = self.params
         layers = tuple(range(self.recipe.config.n_layers))
         self.number, self.stage_step, self.accuracy, self.ahead = self.number + 1, 0, None, []
         if (before or layers) != (self.stage.layers or layers):
-            self.params = add_layers(self.recipe.config, before or layers, self.params, self.feed.rng, self.stage.layers,
-                                     self.counts)
-            self.optimisers = self._fresh()
-        self._prepare()
+            params = add_layers(self.recipe.config, before or layers, params, self.feed.rng, self.stage.layers, self.counts)
+        self._begin_with(params)
 
     def begin_at(self, number, before, params):         # of a stage; "trained" of a card; {name: array}
         """As if the stages before had been run here and had given these parameters: the optimisers begin anew."""
         self.number = number
         check_parameters(self.config, params)
-        self.params = params
         self.before = before
         self.step, self.tokens = before["steps"], before["tokens"]
         self.seconds = 3600 * before["hours"]
-        self.optimisers = self._fresh()
-        self._prepare()
+        self._begin_with(params)
 
-    def _prepare(self):
+    def _begin_with(self, params):
+        """The stage's first parameters; optimisers begin anew unless these are the ones they know."""
         if self.stage.first_use:
-            self.params = first_use(choose_backend("numpy"), self.config, self.params, self._some_text())
+            text = self.feed.corpus.ids[: min(FIRST_TEXT, self.config.max_seq_len)]
+            params = first_use(choose_backend("numpy"), self.config, params, text)
+        if params is not self.params:
+            self.params = params
             self.optimisers = self._fresh()
-
-    def _some_text(self):
-        return self.feed.corpus.ids[: min(FIRST_TEXT, self.config.max_seq_len)]
 
     def _fresh(self):
         gradients = choose_gradients(self.engine)[1]
@@ -160,7 +158,7 @@ class Run:
         """All of it into one file; see checkpoint.py."""
         arrays = {f"params.{name}": values for name, values in self.params.items()}
         state = {"recipe": self.recipe.to_dict(), "texts": self._texts(), "feed": self.feed.state(),
-                 "adamw_steps": self.optimisers.adamw.steps, **{name: getattr(self, name) for name in COUNTED}}
+                 "adamw_steps": self.optimisers.adamw.steps, **{name: getattr(self, name) for name in KEPT}}
         write_checkpoint(path, arrays | self.optimisers.state() | _drawn_arrays(self.ahead), state)
 
     def restore(self, path):
@@ -175,7 +173,7 @@ class Run:
         params = check_arrays(path, self.recipe.config_of(stage), arrays)
         check_ahead(path, self.recipe.config_of(stage), stage, state["stage_step"], arrays)
         ahead = _drawn(arrays)                          # the last thing that can be refused
-        for name in COUNTED:
+        for name in KEPT:
             setattr(self, name, state[name])
         self.params, self.ahead = params, ahead
         self.optimisers = self._fresh()
