@@ -87,16 +87,6 @@ def draw_lengths(ax, counts, right, told, letters):     # [n], [n], {name: [n] m
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
-def draw_count(ax, counts, shares):                     # [n], {name: [n]}, each 0 to 1
-    """How a head's weight is shared as the number of entries that it can see grows, in percent."""
-    for (name, values), color, mark, dash in zip(shares.items(), (BLUE, RED, INK), MARKS, DASHES):
-        ax.plot(counts, 100 * np.asarray(values), color=color, marker=mark, ls=dash, label=name)
-    ax.set(xlabel="entries that the last token can see", ylabel="attention weight (%)")
-    ax.set_xticks(counts)
-    ax.set_ylim(0, 100)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-
-
 def draw_growth(ax, tokens, series, ylabel):            # [n], {name: [n]}
     """How something grows with the context, on two logarithmic axes; each line has its own mark and dash."""
     for (name, values), mark, dash in zip(series.items(), MARKS, DASHES):
